@@ -19,7 +19,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # Wheels only: an install never compiles. No dependency resolution: the lock is complete. -qq: errors only.
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check --only-binary :all: --no-deps --require-hashes
-LOCK   := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
             --no-emit-index-url --custom-compile-command "make lock"
 # pyright would ask the package index whether it is the newest; it is the one we locked.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -67,9 +67,9 @@ setup: $(VENV)/.run ## .venv with what running needs
 setup-dev: $(VENV)/.dev ## .venv with what developing needs
 
 lock: $(VENV)/.dev ## resolve anew into requirements/*.txt (make lock ARGS="--upgrade" takes newer releases)
-	@$(LOCK) $(ARGS) -o requirements/run.txt
-	@$(LOCK) $(ARGS) --group build --no-deps -o requirements/build.txt
-	@$(LOCK) $(ARGS) -c requirements/run.txt --group dev --extra openai --extra otel -o requirements/dev.txt
+	@$(LOCK) $(ARGS) -o requirements/run.txt pyproject.toml
+	@$(LOCK) $(ARGS) -o requirements/build.txt --group build
+	@$(LOCK) $(ARGS) -c requirements/run.txt pyproject.toml --group dev --extra openai --extra otel -o requirements/dev.txt
 
 wheel: $(VENV)/.dev ## build the wheel and the source archive into dist/
 	@$(BIN)/python -m hatchling build
