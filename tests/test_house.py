@@ -145,15 +145,17 @@ def no_docstring(name: str, text: str) -> Iterator[Fault]:
 def reads_environment(name: str, text: str) -> Iterator[Fault]:
     if name.startswith(tuple(ENVIRONMENT_READERS)):
         return
+    names = {"environ", "environb", "getenv", "putenv"}
     for node in ast.walk(ast.parse(text)):
-        by_attribute = isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv"}
-        by_import = (
-            isinstance(node, ast.ImportFrom)
-            and node.module == "os"
-            and {alias.name for alias in node.names} & {"environ", "environb", "getenv"}
-        )
-        if by_attribute or by_import:
-            yield f"{name}:{node.lineno}: reads the environment; settings come from engine/config.py"
+        match node:
+            case ast.Attribute(attr=attribute, lineno=line) if attribute in names:
+                yield f"{name}:{line}: reads the environment; settings come from engine/config.py"
+            case ast.ImportFrom(module="os", names=imported, lineno=line) if names & {
+                a.name for a in imported
+            }:
+                yield f"{name}:{line}: reads the environment; settings come from engine/config.py"
+            case _:
+                pass
 
 
 def bare_task(name: str, text: str) -> Iterator[Fault]:
