@@ -64,7 +64,10 @@ docs: $(VENV)/.dev ## build the documentation into site/
 	@$(BIN)/zensical build --clean --strict $(ARGS)
 
 setup: $(VENV)/.run ## .venv with what running needs
-setup-dev: $(VENV)/.dev ## .venv with what developing needs
+	@echo "ready: $(BIN)/stanchion --help"
+
+setup-dev: $(VENV)/.dev ## .venv with what developing needs, too
+	@echo "ready: make test"
 
 lock: $(VENV)/.dev ## resolve anew into requirements/*.txt (make lock ARGS="--upgrade" takes newer releases)
 	@$(LOCK) $(ARGS) -o requirements/run.txt pyproject.toml
