@@ -183,13 +183,16 @@ def machine_path(name: str, text: str) -> Iterator[Fault]:
 
 
 def metric_names(text: str) -> set[str]:
-    """Every string in a module's text that is a metric's name: they all begin with the product's."""
+    """The metrics of a module, by the names a scrape shows: a counter's ends in `_total`."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(text)):
-        value = node.value if isinstance(node, ast.Constant) else None
-        if isinstance(value, str) and re.fullmatch(r"stanchion_[a-z][a-z0-9_]*", value):
-            names.add(value)
-    return names
+        match node:
+            case ast.Call(func=ast.Name(id=kind), args=[ast.Constant(value=str(name)), *_]):
+                ending = {"Counter": "_total", "Info": "_info"}.get(kind, "")
+                names.add(name.removesuffix(ending) + ending)
+            case _:
+                pass
+    return {name for name in names if re.fullmatch(r"stanchion_[a-z0-9_]+", name)}
 
 
 def undocumented(names: set[str], page: str) -> list[str]:
@@ -293,6 +296,9 @@ def test_a_rule_passes_what_keeps_it(
 
 
 def test_a_metric_missing_from_its_page_is_seen() -> None:
-    names = metric_names('Counter("stanchion_calls_total", "Calls.")')
-    assert undocumented(names, "| `stanchion_calls` |") == ["stanchion_calls_total"]
-    assert undocumented(names, "| `stanchion_calls_total` |") == []
+    names = metric_names('a = Counter("stanchion_calls", "Calls.")\nb = Gauge("stanchion_open", "Open.")')
+    assert undocumented(names, "| `stanchion_calls` | `stanchion_open_calls` |") == [
+        "stanchion_calls_total",
+        "stanchion_open",
+    ]
+    assert undocumented(names, "| `stanchion_calls_total{code}` | `stanchion_open` |") == []
