@@ -100,8 +100,9 @@ def each(rule: Callable[[str, str], Iterator[Fault]], names: list[str]) -> list[
 
 def too_long(name: str, text: str) -> Iterator[Fault]:
     lines = text.count("\n")
-    if lines > FILE_LINES_HARD or (lines > FILE_LINES and name not in LONG_FILES):
-        yield f"{name}: {lines} lines, more than {FILE_LINES}; split it by subject"
+    soft = FILE_LINES_HARD if name.startswith("tests/") else FILE_LINES  # a file of tests is a list
+    if lines > FILE_LINES_HARD or (lines > soft and name not in LONG_FILES):
+        yield f"{name}: {lines} lines, more than {soft}; split it by subject"
 
 
 def functions(text: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -251,6 +252,7 @@ def test_the_readme_tells_how_to_run_and_to_test(page: str, command: str) -> Non
 
 BROKEN: list[tuple[Callable[[str, str], Iterator[Fault]], str, str]] = [
     (too_long, "src/stanchion/core/x.py", "\n" * 301),
+    (too_long, "tests/unit/test_x.py", "\n" * 401),
     (long_functions, "src/stanchion/core/x.py", "def f():\n" + "    a = 1\n" * 51),
     (many_parameters, "src/stanchion/core/x.py", "def f(a, b, c, d, e, f, g): ..."),
     (many_parameters, "src/stanchion/core/x.py", f"def f(*, {', '.join(f'k{n}' for n in range(13))}): ..."),
