@@ -218,6 +218,13 @@ def test_no_tracked_file_names_a_registry_or_a_machine(rule: Callable[[str, str]
     assert each(rule, tracked()) == []
 
 
+def test_every_folder_of_the_product_is_a_package() -> None:
+    folders = {Path(name).parent for name in sources("src")}
+    assert [str(folder) for folder in folders if not (ROOT / folder / "__init__.py").is_file()] == [], (
+        "without __init__.py a folder escapes the import contracts"
+    )
+
+
 def test_no_exception_outlives_its_need() -> None:
     modules, known = sources("src", "benchmarks", "examples", "tests"), set[str]()
     known.update(modules)
