@@ -1,0 +1,87 @@
+"""The paths under /_sim: what arrived, what is open, and the plan of faults. Never part of the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+import msgspec
+
+from stanchion.simulator.answer import ENCODER
+from stanchion.simulator.errors import ApiError
+from stanchion.simulator.exchange import Exchange
+
+if TYPE_CHECKING:
+    from stanchion.simulator.provider import Provider
+
+INDEX = {
+    "name": "stanchion simulator",
+    "base_url": "/v1",
+    "paths": ["/_sim/calls?since=ID", "/_sim/faults", "/_sim/open"],
+}
+_ALLOWED = {
+    "/_sim/calls": ("GET", "DELETE"),
+    "/_sim/faults": ("GET", "PUT", "DELETE"),
+    "/_sim/open": ("GET",),
+    "/": ("GET", "HEAD"),
+    "/healthz": ("GET", "HEAD"),
+}
+
+
+def serve(provider: Provider, exchange: Exchange) -> None:
+    """Answer a request that is not for the simulated API."""
+    request = exchange.request
+    try:
+        allowed = _ALLOWED.get(request.path)
+        if allowed is None:
+            raise ApiError(404, f"Invalid URL ({request.method} {request.path})")
+        if request.method not in allowed:
+            raise ApiError(
+                405,
+                f"Not allowed to {request.method} on {request.path}. Use {' or '.join(allowed)}.",
+                headers=(("allow", ", ".join(allowed)),),
+            )
+        exchange.whole(200, (), ENCODER.encode(_answer(provider, exchange)))
+    except ApiError as error:
+        exchange.whole(error.status, error.headers, error.body)
+
+
+def _answer(provider: Provider, exchange: Exchange) -> object:
+    request = exchange.request
+    if request.path == "/_sim/calls":
+        if request.method == "DELETE":
+            provider.calls.clear()
+            return {"calls": []}
+        calls = provider.calls.since(_since(request.query))
+        return {"calls": calls, "dropped": provider.calls.dropped}
+    if request.path == "/_sim/faults":
+        if request.method != "GET":
+            wanted = [] if request.method == "DELETE" else read_faults(request.body)
+            try:
+                provider.faults.set(wanted)
+            except ValueError as error:
+                raise ApiError(400, f"{error}.", param="faults") from error
+        return {"faults": provider.faults.pending()}
+    if request.path == "/_sim/open":
+        return {"connections": provider.open_connections(), "streams": provider.open_streams}
+    return INDEX
+
+
+def read_faults(body: bytes) -> list[str | dict[str, object]]:
+    """A JSON list of faults (text or objects), or an object with that list under `faults`. Raises ApiError."""
+    try:
+        given = msgspec.json.decode(body, type=list[str | dict[str, object]] | _Plan)
+    except msgspec.MsgspecError as error:
+        raise ApiError(400, f"The plan of faults cannot be read: {error}.") from error
+    return given.faults if isinstance(given, _Plan) else given
+
+
+class _Plan(msgspec.Struct, forbid_unknown_fields=True):
+    faults: list[str | dict[str, object]]
+
+
+def _since(query: str) -> int:
+    given = parse_qs(query).get("since", ["0"])[0]
+    if not given.isdigit():
+        raise ApiError(400, f"since={given!r} is not the id of a call.", param="since")
+    return int(given)

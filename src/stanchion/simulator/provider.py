@@ -1,0 +1,122 @@
+"""The simulated provider: what happens to each request, from the key to the last byte.
+
+Order, as at OpenAI: route, key, shape of the body, quota, then the model. A fault strikes after the key and
+before the quota, so an injected 429 costs no quota.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import cast
+
+from stanchion.simulator import admin
+from stanchion.simulator.attempt import ENDPOINTS, Attempt
+from stanchion.simulator.errors import ApiError, code_error
+from stanchion.simulator.exchange import Exchange
+from stanchion.simulator.faults import FaultPlan
+from stanchion.simulator.log import KEPT_HEADERS, CallLog, CallRecord, fingerprint
+from stanchion.simulator.models import model_json, models_json
+from stanchion.simulator.options import SimulatorOptions
+from stanchion.simulator.prompt_cache import PromptCache
+from stanchion.simulator.quota import Quota
+
+
+class Provider:
+    """Everything the simulated provider remembers, and its one way in: `serve`."""
+
+    def __init__(self, options: SimulatorOptions) -> None:
+        self.options = options
+        self.calls = CallLog(options.log_capacity)
+        self.faults = FaultPlan(options.faults, seed=options.seed)
+        self.quota = Quota(
+            options.limits,
+            per_model=options.model_limits,
+            mode=options.quota_mode,
+            organization=options.organization,
+        )
+        self.cache = PromptCache()
+        self.open_streams = 0
+        self.open_connections: Callable[[], int] = lambda: 0
+
+    def serve(self, exchange: Exchange) -> None:
+        """Answer one request, now or by a sender that goes on."""
+        request = exchange.request
+        path = request.path
+        if path.startswith("/_sim/") or not path.startswith("/v1/"):
+            admin.serve(self, exchange)
+            return
+        serial = self.calls.next_id()
+        record = self._record(exchange, serial)
+        exchange.record = record
+        self.calls.add(record)
+        began = time.perf_counter()
+        try:
+            self._authorize(request.header("authorization"))
+            endpoint = ENDPOINTS.get(path)
+            if endpoint is None:
+                self._models(exchange, path)
+                return
+            if request.method != "POST":
+                raise ApiError(405, f"Not allowed to {request.method} on {path}. Use POST.", headers=(("allow", "POST"),))
+            Attempt(self, exchange, record, endpoint, began).run()
+        except ApiError as error:
+            headers = [*self.plain_headers(record, began), *error.headers]
+            exchange.whole(error.status, headers, error.body)
+
+    def plain_headers(self, record: CallRecord, began: float) -> list[tuple[str, str]]:
+        """The headers of every reply."""
+        return [
+            ("x-request-id", record.request_id),
+            ("openai-version", "2020-10-01"),
+            ("openai-organization", self.options.organization),
+            ("openai-processing-ms", str(int((time.perf_counter() - began) * 1000))),
+        ]
+
+    def _record(self, exchange: Exchange, serial: int) -> CallRecord:
+        request = exchange.request
+        headers = request.headers
+        return CallRecord(
+            id=serial,
+            request_id=f"req_{serial:032x}",
+            at=time.time(),
+            method=request.method,
+            path=request.path,
+            idempotency_key=headers.get("idempotency-key"),
+            key_fingerprint=fingerprint(headers.get("authorization", "")),
+            headers={
+                name: value
+                for name, value in headers.items()
+                if name in KEPT_HEADERS or name.startswith("x-stanchion-")
+            },
+        )
+
+    def _authorize(self, authorization: str) -> None:
+        if not self.options.keys:
+            return
+        key = authorization.removeprefix("Bearer ").strip()
+        if key in self.options.keys:
+            return
+        if not key:
+            raise ApiError(
+                401,
+                "You didn't provide an API key. You need to provide your API key in an Authorization header using "
+                "Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+            )
+        shown = f"{key[:3]}{'*' * 8}{key[-4:]}" if len(key) > 12 else "*" * len(key)
+        raise ApiError(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
+
+    def _models(self, exchange: Exchange, path: str) -> None:
+        """GET /v1/models and /v1/models/{id}; everything else is unknown."""
+        record = cast("CallRecord", exchange.record)
+        method = exchange.request.method
+        if path != "/v1/models" and not path.startswith("/v1/models/"):
+            raise ApiError(404, f"Invalid URL ({method} {path})")
+        if method not in ("GET", "HEAD"):
+            raise ApiError(405, f"Not allowed to {method} on {path}. Use GET.", headers=(("allow", "GET, HEAD"),))
+        wanted = path.removeprefix("/v1/models").strip("/")
+        if wanted and wanted not in self.options.models:
+            raise code_error("model_not_found", wanted)
+        body = model_json(wanted) if wanted else models_json(self.options.models)
+        record.completed = True
+        exchange.whole(200, self.plain_headers(record, time.perf_counter()), body)
