@@ -126,7 +126,9 @@ class Attempt:
     def _admit(self, asked: Asked, now: float) -> None:
         """Charge the quota. Raises ApiError 429."""
         quota = self._provider.quota
-        account = self._account = quota.account(self._exchange.request.header("authorization"), self._record.model)
+        account = self._account = quota.account(
+            self._exchange.request.header("authorization"), self._record.model
+        )
         charge = self._endpoint.charge(asked)
         tokens = admission_charge(charge.chars, charge.messages, charge.n, charge.images)
         refused = quota.admit(account, self._record.model, tokens, now)
@@ -161,7 +163,9 @@ class Attempt:
             return
         spoilt = spoil_body(body, fault)
         headers = self.headers()
-        self._exchange.opening(200, headers, spoilt.body, length=spoilt.length, content_type=spoilt.content_type)
+        self._exchange.opening(
+            200, headers, spoilt.body, length=spoilt.length, content_type=spoilt.content_type
+        )
         self._close(spoilt)
 
     def _close(self, spoilt: SpoiltBody) -> None:
@@ -178,10 +182,12 @@ class Attempt:
         events = answer.events()
         provider.open_streams += 1
 
-        def ended(completed: bool) -> None:
+        def ended(*, completed: bool) -> None:
             provider.open_streams -= 1
             record.completed = completed and (fault is None or fault.name in _HARMLESS)
-            self._settle(answer.completion_tokens if completed else min(record.events_sent, answer.completion_tokens))
+            self._settle(
+                answer.completion_tokens if completed else min(record.events_sent, answer.completion_tokens)
+            )
 
         sender = StreamSender(
             self._exchange,
@@ -217,7 +223,7 @@ def _too_many(refused: Refusal, headers: list[tuple[str, str]]) -> ApiError:
 def _field(message: str) -> str | None:
     """The field a validation message names: its path, or the required field."""
     if "required field `" in message:
-        return message.split("required field `")[1].split("`")[0]
+        return message.split("required field `")[1].split("`", maxsplit=1)[0]
     if "`$." in message:
-        return message.split("`$.")[1].split("`")[0]
+        return message.split("`$.")[1].split("`", maxsplit=1)[0]
     return None

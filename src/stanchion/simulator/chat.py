@@ -153,7 +153,12 @@ def _events(request: ChatRequest, made: list[Choice], usage: Usage, context: Con
                 yield b"%b%b%b" % (head, part, tail)
     for choice in made:
         reason = ENCODER.encode(choice.finish_reason or None)
-        yield b'%b{"index":%d,"delta":{},"logprobs":null,"finish_reason":%b}%b' % (head, choice.index, reason, tail)
+        yield b'%b{"index":%d,"delta":{},"logprobs":null,"finish_reason":%b}%b' % (
+            head,
+            choice.index,
+            reason,
+            tail,
+        )
     if with_usage:
         yield b'%b],"usage":%b}\n\n' % (head, ENCODER.encode(usage_json(usage)))
     yield DONE
@@ -163,7 +168,7 @@ def _deltas(request: ChatRequest, choice: Choice) -> Iterator[bytes]:
     """The middle of every content or tool-call chunk of a choice."""
     encode = ENCODER.encode
     for position, call in enumerate(choice.calls):
-        opening = {
+        opening: dict[str, object] = {
             "index": position,
             "id": call.id,
             "type": "function",
@@ -182,9 +187,9 @@ def _deltas(request: ChatRequest, choice: Choice) -> Iterator[bytes]:
                 logprobs,
             )
         return
-    opening = b'{"index":%d,"delta":{"content":' % choice.index
+    head = b'{"index":%d,"delta":{"content":' % choice.index
     for piece in choice.pieces:
-        yield b'%b%b},"logprobs":null,"finish_reason":null}' % (opening, encode(piece))
+        yield b'%b%b},"logprobs":null,"finish_reason":null}' % (head, encode(piece))
 
 
 def _call_delta(index: int, call: dict[str, object]) -> bytes:

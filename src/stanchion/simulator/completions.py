@@ -96,7 +96,9 @@ def _whole(request: CompletionRequest, made: list[Choice], usage: Usage, context
     )
 
 
-def _events(request: CompletionRequest, made: list[Choice], usage: Usage, context: Context) -> Iterator[bytes]:
+def _events(
+    request: CompletionRequest, made: list[Choice], usage: Usage, context: Context
+) -> Iterator[bytes]:
     frame = _frame(request, context)
     with_usage = request.stream_options is not None and bool(request.stream_options.include_usage)
     if with_usage:
@@ -105,7 +107,12 @@ def _events(request: CompletionRequest, made: list[Choice], usage: Usage, contex
         for piece in choice.pieces:
             part = {"index": choice.index, "text": piece, "logprobs": None, "finish_reason": None}
             yield b"data: %b\n\n" % ENCODER.encode({**frame, "choices": [part]})
-        last = {"index": choice.index, "text": "", "logprobs": None, "finish_reason": choice.finish_reason or None}
+        last = {
+            "index": choice.index,
+            "text": "",
+            "logprobs": None,
+            "finish_reason": choice.finish_reason or None,
+        }
         yield b"data: %b\n\n" % ENCODER.encode({**frame, "choices": [last]})
     if with_usage:
         yield b"data: %b\n\n" % ENCODER.encode({**frame, "choices": [], "usage": chat.usage_json(usage)})

@@ -44,7 +44,9 @@ def answer(request: EmbeddingRequest, context: Context) -> Answer:
     del context
     texts = _texts(request)
     if not texts or len(texts) > _MOST_INPUTS or not all(texts):
-        raise ApiError(400, f"Invalid 'input': give 1 to {_MOST_INPUTS} texts, none of them empty.", param="input")
+        raise ApiError(
+            400, f"Invalid 'input': give 1 to {_MOST_INPUTS} texts, none of them empty.", param="input"
+        )
     size = request.dimensions or _DIMENSIONS.get(request.model, _DEFAULT_DIMENSIONS)
     if not 1 <= size <= 4096:
         raise ApiError(400, f"Invalid 'dimensions': {size} is not between 1 and 4096.", param="dimensions")

@@ -67,13 +67,21 @@ class Exchange:
         """Whether the reply has ended or the client has left."""
         return self._over
 
-    def whole(self, status: int, headers: Headers, body: bytes, content_type: str = "application/json") -> None:
+    def whole(
+        self, status: int, headers: Headers, body: bytes, content_type: str = "application/json"
+    ) -> None:
         """Send a complete reply."""
         self.opening(status, headers, body, length=len(body), content_type=content_type)
         self.end()
 
     def opening(
-        self, status: int, headers: Headers, body: bytes, *, length: int, content_type: str = "application/json"
+        self,
+        status: int,
+        headers: Headers,
+        body: bytes,
+        *,
+        length: int,
+        content_type: str = "application/json",
     ) -> None:
         """Send the head of a whole reply that claims `length`, and so much of its body."""
         head = self._head(status, headers, content_type) + f"content-length: {length}\r\n\r\n"

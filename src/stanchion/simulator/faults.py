@@ -41,8 +41,27 @@ from stanchion.simulator.errors import CODES
 End: TypeAlias = Literal["clean", "abort", "reset"]
 
 NAMES = frozenset(
-    "ok echo_key reset silence slow stall cut cut_bytes malformed error_event no_done no_finish empty_choices "
-    "error_body html empty content_type flap status".split()
+    [
+        "ok",
+        "echo_key",
+        "reset",
+        "silence",
+        "slow",
+        "stall",
+        "cut",
+        "cut_bytes",
+        "malformed",
+        "error_event",
+        "no_done",
+        "no_finish",
+        "empty_choices",
+        "error_body",
+        "html",
+        "empty",
+        "content_type",
+        "flap",
+        "status",
+    ]
 )
 _COUNTED = {"stall", "cut", "cut_bytes", "malformed", "error_event"}
 _TIMED = {"slow", "flap"}
@@ -67,9 +86,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     def parse(cls, text: str) -> Fault:
         """Read the text form. Raises ValueError with what is wrong and what would be right."""
         head, _, tail = text.strip().partition(":")
-        name, *settings = head.split(",") if "," in head else [head]
+        name, *items = head.split(",")
+        items += tail.split(",") if tail else []
         fields: dict[str, object] = {}
-        for position, item in enumerate([*settings, *(tail.split(",") if tail else [])]):
+        for position, item in enumerate(items):
             key, separator, value = item.partition("=")
             if separator:
                 fields[key.strip()] = value.strip()
@@ -118,7 +138,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
         """Raises ValueError if the fault means nothing."""
         if self.name not in NAMES and self.name not in CODES:
             known = ", ".join(sorted(NAMES - {"status"}))
-            raise ValueError(f"no fault {self.name!r}; known: a status, {known}, or a code: {', '.join(CODES)}")
+            raise ValueError(
+                f"no fault {self.name!r}; known: a status, {known}, or a code: {', '.join(CODES)}"
+            )
         if self.name == "status" and not 400 <= self.status <= 599:
             raise ValueError(f"status {self.status} is no error; give 400..599")
         if self.after < 0 or self.seconds < 0 or self.times < 0:

@@ -58,7 +58,9 @@ class Provider:
                 self._models(exchange, path)
                 return
             if request.method != "POST":
-                raise ApiError(405, f"Not allowed to {request.method} on {path}. Use POST.", headers=(("allow", "POST"),))
+                raise ApiError(
+                    405, f"Not allowed to {request.method} on {path}. Use POST.", headers=(("allow", "POST"),)
+                )
             Attempt(self, exchange, record, endpoint, began).run()
         except ApiError as error:
             headers = [*self.plain_headers(record, began), *error.headers]
@@ -113,7 +115,9 @@ class Provider:
         if path != "/v1/models" and not path.startswith("/v1/models/"):
             raise ApiError(404, f"Invalid URL ({method} {path})")
         if method not in ("GET", "HEAD"):
-            raise ApiError(405, f"Not allowed to {method} on {path}. Use GET.", headers=(("allow", "GET, HEAD"),))
+            raise ApiError(
+                405, f"Not allowed to {method} on {path}. Use GET.", headers=(("allow", "GET, HEAD"),)
+            )
         wanted = path.removeprefix("/v1/models").strip("/")
         if wanted and wanted not in self.options.models:
             raise code_error("model_not_found", wanted)

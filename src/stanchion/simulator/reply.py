@@ -38,6 +38,8 @@ class Choice:
 
 @dataclass(slots=True)
 class Usage:
+    """Tokens; `cached` is part of `prompt`, `reasoning` part of `completion`."""
+
     prompt: int
     completion: int
     cached: int
@@ -58,11 +60,13 @@ def check(request: ChatRequest, prompt_tokens: int, context_tokens: int) -> None
     cap = request.cap()
     if cap is not None and cap < 1:
         raise ApiError(400, f"Invalid 'max_tokens': {cap} is less than 1.", param="max_tokens")
-    if isinstance(request.tool_choice, ToolChoice) or request.tool_choice == "required":
-        if not request.tools:
-            raise ApiError(
-                400, "Invalid value for 'tool_choice': only allowed when 'tools' are specified.", param="tool_choice"
-            )
+    demanded = isinstance(request.tool_choice, ToolChoice) or request.tool_choice == "required"
+    if demanded and not request.tools:
+        raise ApiError(
+            400,
+            "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.",
+            param="tool_choice",
+        )
     limit = min(context_tokens, _CONTEXTS.get(request.model, context_tokens))
     if prompt_tokens > limit:
         raise ApiError(
@@ -109,7 +113,9 @@ def _choice(request: ChatRequest, index: int, seed: int, vocabulary: str) -> Cho
     )
     if planned:
         spent = sum(
-            _CALL_OVERHEAD_TOKENS + tokens.count(call.name, vocabulary) + tokens.count(call.arguments, vocabulary)
+            _CALL_OVERHEAD_TOKENS
+            + tokens.count(call.name, vocabulary)
+            + tokens.count(call.arguments, vocabulary)
             for call in planned
         )
         return Choice(index, [], "tool_calls", spent, planned)

@@ -92,7 +92,8 @@ class _Response:
         return {
             **self._frame("incomplete" if cut else "completed"),
             "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
-            "output": [*map(self._call, range(len(self._choice.calls)))] or [self._message("completed", done=True)],
+            "output": [*map(self._call, range(len(self._choice.calls)))]
+            or [self._message("completed", done=True)],
             "usage": usage,
         }
 
@@ -117,7 +118,9 @@ class _Response:
             yield self._event("response.output_text.delta", **place, delta=piece, logprobs=[])
         yield self._event("response.output_text.done", **place, text=text, logprobs=[])
         yield self._event("response.content_part.done", **place, part=_part(text))
-        yield self._event("response.output_item.done", output_index=0, item=self._message("completed", done=True))
+        yield self._event(
+            "response.output_item.done", output_index=0, item=self._message("completed", done=True)
+        )
 
     def _call_events(self) -> Iterator[bytes]:
         for index, call in enumerate(self._choice.calls):

@@ -79,10 +79,10 @@ class SchemaFiller:
     def _lookup(self, reference: str) -> JsonObject:
         found: Json = self._root
         for step in reference.removeprefix("#").strip("/").split("/") if reference != "#" else []:
-            step = step.replace("~1", "/").replace("~0", "~")
-            if not isinstance(found, dict) or step not in found:
+            name = step.replace("~1", "/").replace("~0", "~")
+            if not isinstance(found, dict) or name not in found:
                 return {}
-            found = found[step]
+            found = found[name]
         return found if isinstance(found, dict) else {}
 
     def _option(self, options: list[Json], depth: int) -> JsonObject:
@@ -149,7 +149,9 @@ class SchemaFiller:
         below = _real(schema.get("exclusiveMaximum"), math.inf)
         if math.isinf(max(low, above)):
             low = 0.0 if min(high, below) > 0 else min(high, below) - 100
-        first = max(math.ceil(low / step), math.floor(above / step) + 1 if math.isfinite(above) else -(10**15))
+        first = max(
+            math.ceil(low / step), math.floor(above / step) + 1 if math.isfinite(above) else -(10**15)
+        )
         if math.isinf(min(high, below)):
             last = first + 99
         else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from stanchion.simulator.exchange import Exchange
 from stanchion.simulator.spoil import DONE, Ending
@@ -16,10 +17,26 @@ _BATCH_BYTES = 32 * 1024
 _TICK_S = 0.001  # gaps below the loop's own precision are sent together
 
 
+class OnEnd(Protocol):
+    """Told once how a stream ended."""
+
+    def __call__(self, *, completed: bool) -> None: ...
+
+
 class StreamSender:
     """Sends the events of one reply, and the ending a fault gave it."""
 
-    __slots__ = ("_due_at", "_events", "_exchange", "_handle", "_loop", "_on_end", "_pace", "_paused", "_pending")
+    __slots__ = (
+        "_due_at",
+        "_events",
+        "_exchange",
+        "_handle",
+        "_loop",
+        "_on_end",
+        "_pace",
+        "_paused",
+        "_pending",
+    )
 
     def __init__(
         self,
@@ -27,12 +44,12 @@ class StreamSender:
         events: Iterator[bytes | Ending],
         pace: Pace,
         *,
-        on_end: Callable[[bool], None],
+        on_end: OnEnd,
     ) -> None:
         self._exchange = exchange
         self._events = events
         self._pace = pace
-        self._on_end: Callable[[bool], None] | None = on_end
+        self._on_end: OnEnd | None = on_end
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
         self._paused = False
@@ -123,7 +140,7 @@ class StreamSender:
     def _report(self, *, completed: bool) -> None:
         if self._on_end is not None:
             on_end, self._on_end = self._on_end, None
-            on_end(completed)
+            on_end(completed=completed)
 
 
 class WholeSender:

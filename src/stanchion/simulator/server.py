@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 from types import TracebackType
 
@@ -55,7 +56,9 @@ class Simulator:
             )
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise PortTaken(f"{self.options.host}:{self.options.port} is in use by another program") from error
+                raise PortTaken(
+                    f"{self.options.host}:{self.options.port} is in use by another program"
+                ) from error
             raise
         self._port = self._server.sockets[0].getsockname()[1]
 
@@ -64,9 +67,9 @@ class Simulator:
         if self._server is not None:
             self._server.close()
             self._server = None
-        deadline = asyncio.get_running_loop().time() + grace_s
-        while self.running_calls and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.05)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._idle()
         for connection in list(self._connections):
             connection.transport.abort()
         await asyncio.sleep(0)  # connection_lost is called by the loop's next turn
@@ -117,6 +120,20 @@ class Simulator:
     def running_calls(self) -> int:
         """Requests that arrived and whose reply has not ended, silent ones too."""
         return sum(1 for connection in self._connections if connection.current is not None)
+
+    async def _idle(self) -> None:
+        """Return when no call runs; looked at twenty times a second, there is nothing to be told by."""
+        idle = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def look() -> None:
+            if self.running_calls:
+                loop.call_later(0.05, look)
+            else:
+                idle.set()
+
+        look()
+        await idle.wait()
 
     def _connect(self) -> Connection:
         return Connection(self._provider.serve, self._connections, self.options.max_body_bytes)

@@ -5,11 +5,11 @@ Unknown fields are ignored, as the real API mostly does. What is not listed here
 
 from __future__ import annotations
 
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 import msgspec
 
-Json: TypeAlias = Union["dict[str, Json]", "list[Json]", str, int, float, bool, None]
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 JsonObject: TypeAlias = "dict[str, Json]"
 LooseObject: TypeAlias = dict[str, object]  # msgspec cannot name a recursive alias; narrowed where it is read
 
@@ -23,17 +23,23 @@ class Part(msgspec.Struct):
 
 
 class FunctionCall(msgspec.Struct):
+    """A function's name with its arguments as JSON text."""
+
     name: str = ""
     arguments: str = ""
 
 
 class ToolCall(msgspec.Struct):
+    """A call an earlier reply asked for."""
+
     id: str = ""
     type: str = "function"
     function: FunctionCall | None = None
 
 
 class Message(msgspec.Struct):
+    """One message of a conversation."""
+
     role: str
     content: str | list[Part] | None = None
     name: str | None = None
@@ -52,10 +58,14 @@ class Message(msgspec.Struct):
         """How many parts are not text (images, audio, files)."""
         if self.content is None or isinstance(self.content, str):
             return 0
-        return sum(1 for part in self.content if part.type not in ("text", "input_text", "output_text", "refusal"))
+        return sum(
+            1 for part in self.content if part.type not in ("text", "input_text", "output_text", "refusal")
+        )
 
 
 class FunctionSpec(msgspec.Struct):
+    """A function the model may call."""
+
     name: str = ""
     description: str | None = None
     parameters: LooseObject | None = None
@@ -79,6 +89,8 @@ class Tool(msgspec.Struct):
 
 
 class ToolChoice(msgspec.Struct):
+    """A `tool_choice` that names one function."""
+
     type: str = "function"
     function: FunctionCall | None = None
     name: str | None = None
@@ -89,6 +101,8 @@ class ToolChoice(msgspec.Struct):
 
 
 class JsonSchemaFormat(msgspec.Struct):
+    """The schema inside `response_format`."""
+
     name: str = ""
     schema: LooseObject | None = None
 
@@ -106,10 +120,14 @@ class ResponseFormat(msgspec.Struct):
 
 
 class StreamOptions(msgspec.Struct):
+    """`stream_options`; without usage a stream has no usage chunk."""
+
     include_usage: bool | None = False
 
 
 class ChatRequest(msgspec.Struct):
+    """POST /v1/chat/completions."""
+
     model: str
     messages: list[Message]
     stream: bool | None = False
@@ -138,6 +156,8 @@ class ChatRequest(msgspec.Struct):
 
 
 class CompletionRequest(msgspec.Struct):
+    """POST /v1/completions."""
+
     model: str
     prompt: str | list[str | int | list[int]] = ""
     stream: bool | None = False
@@ -150,6 +170,8 @@ class CompletionRequest(msgspec.Struct):
 
 
 class TextFormat(msgspec.Struct):
+    """`text` of the Responses API."""
+
     format: ResponseFormat | None = None
 
 
@@ -166,6 +188,8 @@ class ResponseInput(msgspec.Struct):
 
 
 class ResponsesRequest(msgspec.Struct):
+    """POST /v1/responses."""
+
     model: str
     input: str | list[ResponseInput] = ""
     instructions: str | None = None
@@ -182,6 +206,8 @@ class ResponsesRequest(msgspec.Struct):
 
 
 class EmbeddingRequest(msgspec.Struct):
+    """POST /v1/embeddings."""
+
     model: str
     input: str | list[str | int | list[int]]
     dimensions: int | None = None
@@ -189,5 +215,7 @@ class EmbeddingRequest(msgspec.Struct):
 
 
 class ModerationRequest(msgspec.Struct):
+    """POST /v1/moderations."""
+
     input: str | list[str | Part]
     model: str | None = "omni-moderation-latest"

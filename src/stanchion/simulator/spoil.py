@@ -91,17 +91,16 @@ def spoil_events(events: Iterator[bytes], fault: Fault) -> Iterator[bytes | Endi
 
 
 def _after_events(events: Iterator[bytes], fault: Fault) -> Iterator[bytes | Ending]:
-    sent = 0
-    for event in events:
+    for sent, event in enumerate(events):
         if event == DONE and fault.name != "malformed":
             break
         if sent == fault.after:
             if fault.name != "malformed":
                 yield from _ends(event, fault)
                 return
-            event = event[: len(event) // 2] + b"\x00<<<not json\n\n"
+            yield event[: len(event) // 2] + b"\x00<<<not json\n\n"
+            continue
         yield event
-        sent += 1
     if fault.name != "malformed":
         yield from _ends(DONE, fault)
 
@@ -130,4 +129,3 @@ def _cut_bytes(events: Iterator[bytes], left: int, end: End) -> Iterator[bytes |
 
 def _complete(body: bytes) -> SpoiltBody:
     return SpoiltBody(body, len(body))
-

@@ -20,7 +20,14 @@ _FORMATS = {
     "uri": "https://shop.example.com/help",
     "url": "https://shop.example.com/help",
 }
-_SETS = {"d": string.digits, "w": string.ascii_lowercase, "s": " ", "D": string.ascii_lowercase, "S": "x", "W": "-"}
+_SETS = {
+    "d": string.digits,
+    "w": string.ascii_lowercase,
+    "s": " ",
+    "D": string.ascii_lowercase,
+    "S": "x",
+    "W": "-",
+}
 _ATOM = re.compile(r"\\(.)|\[([^\]]+)\]|([^()|])")
 _COUNT = re.compile(r"\{(\d+)(,(\d*))?\}|([+*?])")
 
