@@ -11,7 +11,9 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args, get_origin, get_type_hints
 
+import msgspec
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -149,7 +151,7 @@ def reads_environment(name: str, text: str) -> Iterator[Fault]:
     names = {"environ", "environb", "getenv", "putenv"}
     for node in ast.walk(ast.parse(text)):
         match node:
-            case ast.Attribute(attr=attribute, lineno=line) if attribute in names:
+            case ast.Attribute(value=ast.Name(id="os"), attr=attribute, lineno=line) if attribute in names:
                 yield f"{name}:{line}: reads the environment; settings come from engine/config.py"
             case ast.ImportFrom(module="os", names=imported, lineno=line) if names & {
                 a.name for a in imported
@@ -194,6 +196,16 @@ def metric_names(text: str) -> set[str]:
             case _:
                 pass
     return {name for name in names if re.fullmatch(r"stanchion_[a-z0-9_]+", name)}
+
+
+def setting_names(kind: type[msgspec.Struct]) -> set[str]:
+    """Every key that the configuration file may hold: `retry.attempts`, `providers.NAME.base_url`."""
+    names: set[str] = set()
+    for section, hint in get_type_hints(kind).items():
+        table = get_origin(hint) is dict
+        inner, at = (get_args(hint)[1], f"{section}.NAME") if table else (hint, section)
+        names.update(f"{at}.{field.name}" for field in msgspec.structs.fields(inner))
+    return names
 
 
 def undocumented(names: set[str], page: str) -> list[str]:
@@ -249,6 +261,13 @@ def test_every_metric_is_documented(page: str) -> None:
     assert undocumented(names, read(page)) == []
 
 
+@pytest.mark.parametrize("page", ["docs/reference/settings.md", "docs/zh/reference/settings.md"])
+def test_every_setting_is_documented(page: str) -> None:
+    from stanchion.engine.settings import Settings
+
+    assert undocumented(setting_names(Settings), read(page)) == []
+
+
 @pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
 @pytest.mark.parametrize("command", ["make run", "make test"])
 def test_the_readme_tells_how_to_run_and_to_test(page: str, command: str) -> None:
@@ -294,6 +313,7 @@ def test_a_rule_sees_what_breaks_it(
             'def f():\n    """One.\n' + "\n" * 60 + '    """\n    a = 1\n',
         ),
         (reads_environment, "src/stanchion/cli/x.py", "import os\nos.environ['A']"),
+        (reads_environment, "src/stanchion/engine/x.py", "loaded.environ['A']"),
         (bare_task, "src/stanchion/core/x.py", "group.create_task(f())"),
         (machine_path, "README.md", "GET /v1/work/ and ../shared/"),
     ],
@@ -311,3 +331,17 @@ def test_a_metric_missing_from_its_page_is_seen() -> None:
         "stanchion_open",
     ]
     assert undocumented(names, "| `stanchion_calls_total{code}` | `stanchion_open` |") == []
+
+
+class Section(msgspec.Struct):
+    wait_s: float = 1.0
+
+
+class Tree(msgspec.Struct):
+    retry: Section
+    providers: dict[str, Section]
+
+
+def test_a_setting_missing_from_its_page_is_seen() -> None:
+    assert undocumented(setting_names(Tree), "`retry.wait_s`") == ["providers.NAME.wait_s"]
+    assert undocumented(setting_names(Tree), "`retry.wait_s` `providers.NAME.wait_s`") == []
