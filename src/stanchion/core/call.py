@@ -1,0 +1,133 @@
+"""A Call is one request on its way down.  Frozen: a filter that changes it passes on a changed copy."""
+
+from __future__ import annotations
+
+import enum
+import math
+import uuid
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from stanchion.core.errors import InvalidCall
+from stanchion.core.trail import Trail
+
+T = TypeVar("T")
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_NOTHING: Mapping[Any, Any] = {}
+
+
+class Operation(enum.Enum):
+    """What is asked, in OpenAI's names.  The value is the path below the API's base URL."""
+
+    CHAT = "chat/completions"
+    RESPONSES = "responses"
+    EMBEDDINGS = "embeddings"
+    COMPLETIONS = "completions"
+    MODERATIONS = "moderations"
+    MODELS = "models"
+
+
+class Body:
+    """A JSON object, as bytes, as fields, or both: decoded once, encoded at most once.
+
+    Bytes that nobody changed go out as they came in, unless they are ambiguous: a key that occurs
+    twice, or is written with escapes, is read in one way here and could be read in another upstream,
+    so such a body goes out as it was understood (the last of the twins).
+    """
+
+    __slots__ = ("_raw", "fields")
+
+    def __init__(self, fields: Mapping[str, Any], raw: bytes | None = None) -> None:
+        self.fields = fields
+        self._raw = raw
+
+    @classmethod
+    def read(cls, raw: bytes) -> Body:
+        """Read a JSON object.  Raises InvalidCall if it is none."""
+        try:
+            fields = _decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            # the decoder's words name an offset, not the text
+            raise InvalidCall(f"the request body is not valid JSON: {error}", code="invalid_json") from None
+        except RecursionError:
+            raise InvalidCall("the request body is nested too deeply", code="invalid_json") from None
+        if not isinstance(fields, dict):
+            raise InvalidCall("the request body must be a JSON object", code="invalid_json")
+        clear = b"\\u00" not in raw and all(raw.count(key) < 2 for key in _DECISIVE)
+        return cls(fields, raw if clear else None)
+
+    @property
+    def raw(self) -> bytes:
+        """The JSON text."""
+        if self._raw is None:
+            self._raw = _encode(self.fields)
+        return self._raw
+
+    def having(self, **fields: Any) -> Body:
+        """Return a copy with these fields changed."""
+        return Body({**self.fields, **fields})
+
+    def __repr__(self) -> str:
+        return f"<Body with {len(self.fields)} fields>"  # never the prompt
+
+
+# What we decide on.  A twin of one of these could mean one thing to us and another to the provider.
+_DECISIVE = (b'"model"', b'"stream"', b'"messages"', b'"stream_options"', b'"max_tokens"', b'"n"')
+
+
+class Patience(msgspec.Struct, frozen=True, gc=False):
+    """How long one attempt may wait, in seconds.  Enforced where the socket is read."""
+
+    connect_s: float = 5.0  # until a connection stands
+    first_token_s: float = 120.0  # of a stream: from sending until the first byte of the answer
+    stall_s: float = 60.0  # of a stream: between two reads
+    total_s: float = 600.0  # of one attempt, whole or streamed
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One request on its way down."""
+
+    operation: Operation
+    body: Body
+    model: str  # as the caller named it
+    stream: bool = False
+    id: str = msgspec.field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
+    deadline: float = math.inf  # absolute, in seconds of the event loop's clock
+    attempt: int = 1  # 1 is the first try
+    target: str = ""  # the route's target that is asked now: "provider/model"
+    last_target: bool = True  # no other target follows in the fallback chain
+    avoid: frozenset[str] = frozenset()  # endpoints that failed this call: better another
+    silent: frozenset[str] = frozenset()  # those that never answered it: not again while another exists
+    never: frozenset[str] = frozenset()  # those that refused for good: not again
+    patience: Patience = Patience()
+    caller: str = ""  # who asks, as a fingerprint; "" where there is only one
+    idempotency_key: str | None = None
+    headers: Mapping[str, str] = _NOTHING  # to forward, allow-listed by the face
+    options: Mapping[type[Any], Any] = _NOTHING  # one type per policy; over the configured ones
+    trail: Trail = msgspec.field(default_factory=Trail)  # what happened so far; shared by all copies
+
+    def option(self, kind: type[T], default: T) -> T:
+        """Return this call's options for one policy, or that policy's configured default."""
+        found: T = self.options.get(kind, default)
+        return found
+
+    def having(self, **changes: Any) -> Call:
+        """Return a copy with these fields changed."""
+        return msgspec.structs.replace(self, **changes)
+
+    def __repr__(self) -> str:
+        return f"<Call {self.id} {self.operation.value} {self.model!r}>"  # never the prompt
+
+
+def json_call(operation: Operation, body: Body, **known: Any) -> Call:
+    """Make a Call from an OpenAI request body.  Raises InvalidCall if `model` or `stream` has a wrong type."""
+    model = body.fields.get("model", "")
+    if not isinstance(model, str) or not model:
+        raise InvalidCall("you must provide a model: a non-empty string", param="model")
+    stream = body.fields.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise InvalidCall("'stream' must be true or false", param="stream")
+    return Call(operation=operation, body=body, model=model, stream=bool(stream), **known)

@@ -1,0 +1,198 @@
+"""A Reply is always a stream of Chunks with one reader; a whole answer is a stream of one chunk.
+
+It ends exactly once: COMPLETED, FAILED or CANCELLED.  Hooks at the end are synchronous, so they cannot
+be cut half-way; what must do I/O then goes to the engine's outbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import warnings
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from typing import Protocol, Self
+
+import msgspec
+
+from stanchion.core.chunk import Chunk
+from stanchion.core.usage import Usage
+
+log = logging.getLogger(__name__)
+
+
+class End(enum.Enum):
+    """How a reply ended."""
+
+    COMPLETED = "completed"  # the last chunk was handed over
+    FAILED = "failed"  # the source, or a stage, raised
+    CANCELLED = "cancelled"  # the reader went away: its task was cancelled, or it closed early
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What is known of a reply before its first chunk."""
+
+    status: int = 200  # the provider's HTTP status
+    endpoint: str = ""  # which endpoint answers
+    model: str = ""  # the model as it was asked there
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])  # the provider's, lower case
+    media_type: str = "application/json"
+    cached: bool = False  # answered without a provider
+
+
+class Source(Protocol):
+    """Where chunks come from.  An async generator is one."""
+
+    async def __anext__(self) -> Chunk: ...
+    async def aclose(self) -> None: ...
+
+
+EndHook = Callable[[End, BaseException | None], None]  # sync on purpose: cannot be cancelled half-way
+Stage = Callable[[AsyncIterator[Chunk]], AsyncGenerator[Chunk, None]]
+
+
+class Reply:
+    """An async iterator of chunks with one reader.  Whoever holds a Reply closes it (`async with`)."""
+
+    __slots__ = ("__weakref__", "_hooks", "_kept", "_stages", "_top", "end", "error", "first_at", "head", "usage")
+
+    def __init__(self, head: Head, source: Source) -> None:
+        self.head = head
+        self.usage: Usage | None = None  # settled by the time the hooks run
+        self.end: End | None = None
+        self.error: BaseException | None = None  # with which it failed
+        self.first_at: float | None = None  # when the first chunk came, on the loop's clock
+        self._top = source
+        self._stages: list[Source] | None = None  # those below the top, innermost first
+        self._hooks: list[EndHook] = []
+        self._kept: Chunk | None = None  # the first chunk, waited for and not yet read
+
+    @classmethod
+    def whole(cls, head: Head, chunk: Chunk, usage: Usage | None = None) -> Self:
+        """Make the reply of a whole answer that is already here."""
+        reply = cls(head, _Once(chunk))
+        reply.usage = usage
+        return reply
+
+    def on_end(self, hook: EndHook) -> Self:
+        """Run `hook` once when the reply ends, however it ends.  Innermost filter's hook first."""
+        self._hooks.append(hook)
+        return self
+
+    def through(self, stage: Stage) -> Self:
+        """Pass every chunk from here on through `stage`, an async generator function."""
+        below: AsyncIterator[Chunk] = _Upwards(self._top)
+        if self._kept is not None:
+            below = _put_back(self._kept, below)
+            self._kept = None
+        self._stages = [*(self._stages or ()), self._top]
+        self._top = stage(below)
+        return self
+
+    async def first(self) -> None:
+        """Wait until the first chunk is there, and keep it: before that a retry is invisible."""
+        if self._kept is None and self.end is None:
+            try:
+                self._kept = await self._next()
+            except StopAsyncIteration:
+                return
+
+    async def read_whole(self) -> bytes:
+        """Read to the end and return all bytes."""
+        parts = [chunk.raw async for chunk in self]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def aclose(self) -> None:
+        """End the reply now.  Closing an ended reply does nothing."""
+        if self.end is None:
+            await self._finish(End.CANCELLED, None)
+
+    async def _finish(self, end: End, error: BaseException | None) -> None:
+        self.end, self.error = end, error  # set first: nothing below can end it a second time
+        self._kept = None
+        try:
+            await self._top.aclose()
+            for stage in reversed(self._stages or ()):
+                await stage.aclose()
+        finally:
+            for hook in self._hooks:
+                try:
+                    hook(end, error)
+                except Exception:  # one broken hook must not starve the next
+                    log.exception("reply.hook_failed")
+
+    async def __anext__(self) -> Chunk:
+        if self._kept is not None:
+            chunk, self._kept = self._kept, None
+            return chunk
+        return await self._next()
+
+    async def _next(self) -> Chunk:
+        if self.end is not None:
+            raise StopAsyncIteration
+        try:
+            chunk = await self._top.__anext__()
+        except StopAsyncIteration:
+            await self._finish(End.COMPLETED, None)
+            raise
+        except asyncio.CancelledError as error:
+            await self._finish(End.CANCELLED, error)
+            raise
+        except BaseException as error:
+            await self._finish(End.FAILED, error)
+            raise
+        if self.first_at is None:
+            self.first_at = asyncio.get_running_loop().time()
+        return chunk
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        if self.end is None:
+            warnings.warn("a Reply was never closed", ResourceWarning, stacklevel=1, source=self)
+
+
+class _Once:
+    """The source of a whole answer."""
+
+    __slots__ = ("_chunk",)
+
+    def __init__(self, chunk: Chunk) -> None:
+        self._chunk: Chunk | None = chunk
+
+    async def __anext__(self) -> Chunk:
+        chunk, self._chunk = self._chunk, None
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        self._chunk = None
+
+
+class _Upwards:
+    """A source as an async iterator."""
+
+    __slots__ = ("_source",)
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        return await self._source.__anext__()
+
+
+async def _put_back(chunk: Chunk, rest: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:
+    yield chunk
+    async for later in rest:
+        yield later

@@ -1,0 +1,55 @@
+"""A Call goes down through Filters to a Service; a Reply comes back up.
+
+Source of the idea: Eriksen, "Your Server as a Function" (PLOS 2013); finagle `Filter`; tower `Layer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Protocol
+
+from stanchion.core.call import Call
+from stanchion.core.reply import Reply
+
+
+class Service(Protocol):
+    """Answers a call.  An `async def` with this shape is one."""
+
+    def __call__(self, call: Call, /) -> Awaitable[Reply]: ...
+
+
+class Filter(Protocol):
+    """Stands over a service: may change the call, the reply, or answer itself."""
+
+    def __call__(self, call: Call, service: Service, /) -> Awaitable[Reply]: ...
+
+
+class Endpoint(Protocol):
+    """A service that can say when it could start: base URL x model x key."""
+
+    @property
+    def name(self) -> str:
+        """Say which endpoint this is, in logs and metrics: "provider/model#fingerprint"."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """Count the replies that are open here."""
+        ...
+
+    def ready_in(self, now: float) -> float:
+        """Say in how many seconds it could start; `inf` is not now."""
+        ...
+
+    def __call__(self, call: Call, /) -> Awaitable[Reply]: ...
+
+
+def stack(*filters: Filter, service: Service) -> Service:
+    """Top to bottom as written: the first filter sees the call first and the reply last."""
+    for each in reversed(filters):
+        service = _over(each, service)
+    return service
+
+
+def _over(each: Filter, service: Service) -> Service:
+    return lambda call: each(call, service)

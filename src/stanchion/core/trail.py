@@ -1,0 +1,35 @@
+"""What happened to a call so far: its attempts, and what they used.  Shared by all copies of the Call."""
+
+from __future__ import annotations
+
+import msgspec
+
+from stanchion.core.usage import Usage
+
+
+class Attempt(msgspec.Struct, gc=False):
+    """One try at one endpoint.  Times are in seconds of the event loop's clock."""
+
+    endpoint: str
+    model: str  # as asked at the endpoint
+    started_at: float
+    ended_at: float | None = None
+    status: int | None = None  # the provider's HTTP status
+    outcome: str = "open"  # open, completed, failed, cancelled
+    code: str | None = None  # the error's code
+    sent: str | None = None  # the error's Sent, as text
+
+
+class Trail:
+    """The attempts of one call, and the sum of what they used."""
+
+    __slots__ = ("attempts", "resumed", "usage")
+
+    def __init__(self) -> None:
+        self.attempts: list[Attempt] = []
+        self.resumed = 0  # how often a cut stream was taken up again
+        self.usage: Usage | None = None  # of all attempts, those that were cut or left included
+
+    def used(self, usage: Usage) -> None:
+        """Add what one attempt used."""
+        self.usage = usage if self.usage is None else self.usage + usage

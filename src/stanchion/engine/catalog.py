@@ -1,0 +1,198 @@
+"""Which model is answered where: routes, providers and patterns -> targets -> endpoints.
+
+A target is "route:NAME" (the balanced set of a route), "provider/model", or "model:NAME" (all providers
+that serve the name).  Endpoints are made when first asked for and kept, so their health is kept too.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from stanchion.core.call import Call
+from stanchion.core.errors import SettingsError, UnknownModel
+from stanchion.core.secret import Secret
+from stanchion.core.service import Endpoint
+from stanchion.engine.settings import ProviderSettings, RouteSettings, Settings
+from stanchion.providers.openai import EndpointSpec
+from stanchion.providers.presets import PRESETS, Preset
+
+Make = Callable[[EndpointSpec], Endpoint]
+_TARGETS_MOST = 1000  # callers name models: what is kept for them is bounded
+
+
+class Catalog:
+    """The targets of one configuration."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str], make: Make) -> None:
+        self._settings = settings
+        self._make = make
+        self._presets = {name: _preset(each) for name, each in settings.providers.items()}
+        self._keys = {
+            name: _keys(name, each, self._presets[name], environ) for name, each in settings.providers.items()
+        }
+        self._endpoints: OrderedDict[str, Sequence[tuple[Endpoint, float]]] = OrderedDict()
+        self._made: dict[EndpointSpec, Endpoint] = {}
+
+    def adopt(self, older: Catalog) -> None:
+        """Take over the endpoints of an older catalog whose settings did not change: their health stays."""
+        if self._settings.health == older._settings.health and (
+            self._settings.attempt_timeout == older._settings.attempt_timeout
+        ):
+            self._made.update(older._made)
+
+    def route(self, call: Call) -> Sequence[str]:
+        """Return the targets of a call, in order.  Raises UnknownModel, which names the nearest."""
+        route = self._settings.routes.get(call.model)
+        if route is not None:
+            return self._chain(call.model, route)
+        provider, slash, model = call.model.partition("/")
+        if slash and model and provider in self._settings.providers:
+            return (call.model,)
+        if self._serving(call.model):
+            return (f"model:{call.model}",)
+        known = [*self._settings.routes, *self._patterns()]
+        near = difflib.get_close_matches(call.model, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known) or 'none'}"
+        raise UnknownModel(f"no route and no provider serves this model; {hint}")
+
+    def route_settings(self, model: str) -> RouteSettings | None:
+        """Return the settings of the route a model name stands for."""
+        return self._settings.routes.get(model)
+
+    def endpoints(self, target: str) -> Sequence[tuple[Endpoint, float]]:
+        """Return the endpoints of a target with their weights."""
+        found = self._endpoints.get(target)
+        if found is None:
+            found = self._endpoints[target] = self._make_target(target)
+            if len(self._endpoints) > _TARGETS_MOST:
+                self._endpoints.popitem(last=False)
+                self._forget_unused()
+        return found
+
+    @property
+    def providers(self) -> Sequence[str]:
+        """Name the providers."""
+        return tuple(self._settings.providers)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Name the routes: models that exist here and nowhere else."""
+        return tuple(self._settings.routes)
+
+    def _chain(self, name: str, route: RouteSettings, seen: frozenset[str] = frozenset()) -> Sequence[str]:
+        targets = [f"route:{name}"]
+        for each in route.fallback:
+            below = self._settings.routes.get(each)
+            if below is None:
+                targets.append(each)
+            elif each not in seen | {name}:  # a circle of routes ends where it began
+                targets.extend(self._chain(each, below, seen | {name}))
+        return list(dict.fromkeys(targets))
+
+    def _patterns(self) -> list[str]:
+        return [
+            pattern for name, preset in self._presets.items() for pattern in self._serves(name, preset)
+        ]
+
+    def _serves(self, name: str, preset: Preset) -> Sequence[str]:
+        models = self._settings.providers[name].models
+        return preset.models if models is None else models
+
+    def _serving(self, model: str) -> list[str]:
+        """Name the providers that serve a model: by pattern; else those that serve all; else the only one."""
+        by_pattern = [
+            name
+            for name, preset in self._presets.items()
+            if any(fnmatchcase(model, pattern) for pattern in self._serves(name, preset))
+        ]
+        if by_pattern:
+            return by_pattern
+        any_model = [name for name, preset in self._presets.items() if not self._serves(name, preset)]
+        if any_model:
+            return any_model
+        return list(self._presets) if len(self._presets) == 1 else []
+
+    def _make_target(self, target: str) -> Sequence[tuple[Endpoint, float]]:
+        if target.startswith("route:"):
+            parts = [each.partition("/") for each in self._settings.routes[target[6:]].balance]
+            places = [(provider, model) for provider, _, model in parts]
+        elif target.startswith("model:"):
+            places = [(provider, target[6:]) for provider in self._serving(target[6:])]
+        else:
+            provider, _, model = target.partition("/")
+            places = [(provider, model)]
+        return tuple(each for provider, model in places for each in self._at(provider, model))
+
+    def _at(self, provider: str, model: str) -> list[tuple[Endpoint, float]]:
+        """Return the endpoints of one model at one provider: one per key."""
+        settings, preset, keys = self._settings.providers[provider], self._presets[provider], self._keys[provider]
+        made = list[tuple[Endpoint, float]]()
+        for key in keys:
+            name = f"{provider}/{model}" + (f"#{key.fingerprint}" if key is not None and len(keys) > 1 else "")
+            spec = EndpointSpec(
+                name=name,
+                base_url=preset.base_url,
+                model=model,
+                key=key,
+                preset=preset,
+                headers=tuple(settings.headers.items()),
+            )
+            if spec not in self._made:
+                self._made[spec] = self._make(spec)
+            made.append((self._made[spec], settings.weight))
+        return made
+
+    def _forget_unused(self) -> None:
+        used = {id(endpoint) for each in self._endpoints.values() for endpoint, _ in each}
+        self._made = {spec: made for spec, made in self._made.items() if id(made) in used}
+
+
+def _preset(settings: ProviderSettings) -> Preset:
+    """Lay a provider's settings over its preset."""
+    preset = PRESETS[settings.preset]
+    return Preset(
+        base_url=(settings.base_url or preset.base_url).rstrip("/"),
+        key_env=preset.key_env,
+        models=preset.models,
+        auth=settings.auth or preset.auth,
+        done=preset.done if settings.done is None else settings.done,
+        stream_usage=preset.stream_usage if settings.stream_usage is None else settings.stream_usage,
+    )
+
+
+def _keys(
+    name: str, settings: ProviderSettings, preset: Preset, environ: Mapping[str, str]
+) -> Sequence[Secret | None]:
+    """Read a provider's keys.  (None,) where it needs none.  Raises SettingsError by name, never by value."""
+    keys = list[Secret]()
+    try:
+        for variable in settings.key_env or (() if settings.key_file else (preset.key_env,)):
+            if environ.get(variable):
+                keys.append(Secret(environ[variable], name=f"the key in {variable}"))
+        keys.extend(Secret(_read_key(Path(file)), name=f"the key in {file}") for file in settings.key_file)
+    except ValueError as error:
+        raise SettingsError(f"providers.{name}: {error}") from None
+    if keys:
+        return keys
+    if preset.auth != "none" and preset.key_env:
+        raise SettingsError(
+            f"providers.{name} needs a key: set {preset.key_env}, or name another variable in key_env"
+        )
+    return (None,)
+
+
+def _read_key(file: Path) -> str:
+    """Read a key file.  Raises SettingsError if others may read it."""
+    try:
+        mode = file.stat().st_mode
+        if mode & (stat.S_IROTH | stat.S_IWOTH) and os.name == "posix":
+            raise SettingsError(f"{file} can be read by everybody: chmod 600 it")
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the key file {file} cannot be read: {type(error).__name__}") from None

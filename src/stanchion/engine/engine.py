@@ -1,0 +1,151 @@
+"""The engine: settings in, a Service out.  Every face stands on it.
+
+`async with Engine(load()) as engine: reply = await engine(call)`.  One engine belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+from typing import Any, Self
+
+from stanchion.core.call import Body, Call, Operation
+from stanchion.core.errors import StanchionError
+from stanchion.core.reply import Reply
+from stanchion.core.service import Service
+from stanchion.engine.catalog import Catalog
+from stanchion.engine.config import Loaded
+from stanchion.engine.outbox import Outbox
+from stanchion.engine.settings import ROUTE_SECTIONS, Settings
+from stanchion.engine.stack import EndpointStack, call_stack
+from stanchion.observe.logs import log_event
+from stanchion.observe.metrics import Metrics
+from stanchion.policies.idempotency import Idempotency
+from stanchion.providers.http import HttpClient
+from stanchion.providers.openai import EndpointSpec, OpenAIEndpoint
+
+log = logging.getLogger(__name__)
+_DRAIN_S = 5.0  # seconds the outbox may take at the end
+
+
+class Engine:
+    """All policies over all providers."""
+
+    def __init__(self, loaded: Loaded, *, metrics: Metrics | None = None) -> None:
+        self.metrics = metrics or Metrics()
+        self.loaded = loaded
+        self._tasks: asyncio.TaskGroup | None = None
+        self._running: set[asyncio.Task[None]] = set()
+        self._catalog: Catalog | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open connections lazily, start the outbox."""
+        settings = self.loaded.settings
+        self._http = HttpClient(settings.http)
+        self.outbox = Outbox(self.metrics)
+        self._tasks = await asyncio.TaskGroup().__aenter__()
+        self.spawn(self.outbox.run())
+        self._idempotency = Idempotency(settings.idempotency, self.spawn)
+        try:
+            self._build()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Drain the outbox, end all tasks, close all connections."""
+        assert self._tasks is not None  # noqa: S101 - entered
+        try:
+            await self.outbox.drain(_DRAIN_S)
+        finally:
+            for task in tuple(self._running):
+                task.cancel()
+            try:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self._tasks.__aexit__(None, None, None)
+            finally:
+                await self._http.aclose()
+
+    async def __call__(self, call: Call, /) -> Reply:
+        """Answer a call.  Raises StanchionError.  Whoever gets the Reply closes it."""
+        route = self._catalog.route_settings(call.model)
+        if route is not None:
+            found = {type(each): each for name in ROUTE_SECTIONS if (each := getattr(route, name)) is not None}
+            if found:
+                call = call.having(options={**found, **call.options})
+        return await self._service(call)
+
+    def reload(self, loaded: Loaded) -> None:
+        """Take new settings.  Calls in flight finish under the old ones; raises SettingsError and keeps them."""
+        before = self.loaded
+        self.loaded = loaded
+        try:
+            self._build()
+        except BaseException:
+            self.loaded = before
+            self.metrics.child(self.metrics.reloads, "refused").inc()
+            raise
+        self.metrics.child(self.metrics.reloads, "taken").inc()
+
+    async def models(self) -> list[dict[str, Any]]:
+        """List the models: our routes, then what each provider says it has.  One that fails is left out."""
+        owner = "stanchion"
+        listed = [{"id": name, "object": "model", "created": 0, "owned_by": owner} for name in self._catalog.names]
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(self._models_of(name)) for name in self._catalog.providers]
+        for task in asked:
+            listed.extend(task.result())
+        return list({model["id"]: model for model in reversed(listed)}.values())[::-1]
+
+    async def _models_of(self, provider: str) -> list[dict[str, Any]]:
+        call = Call(operation=Operation.MODELS, body=Body({}), model=f"{provider}/*")
+        try:
+            async with await self(call) as reply:
+                found = Body.read(await reply.read_whole()).fields.get("data")
+        except StanchionError as error:
+            log_event(log, logging.WARNING, "models.not_listed", provider=provider, code=error.code)
+            return []
+        return [each for each in found or () if isinstance(each, dict) and isinstance(each.get("id"), str)]
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.loaded.settings
+
+    @property
+    def open_connections(self) -> int:
+        """Count the connections to providers, busy and idle."""
+        return self._http.open_connections
+
+    def spawn(self, job: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        """Start a task that the engine owns and ends with itself."""
+        assert self._tasks is not None  # noqa: S101 - entered
+        task = self._tasks.create_task(_logged(job))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    def _build(self) -> None:
+        settings = self.settings
+        catalog = Catalog(settings, self.loaded.environ, self._endpoint)
+        if self._catalog is not None:
+            catalog.adopt(self._catalog)
+        self._service: Service = call_stack(
+            settings, self.metrics, self._idempotency, catalog.route, catalog.endpoints
+        )
+        self._catalog = catalog
+
+    def _endpoint(self, spec: EndpointSpec) -> EndpointStack:
+        provider = OpenAIEndpoint(spec, self._http)
+        return EndpointStack(spec.name, spec.model, provider, self.settings, self.metrics)
+
+
+async def _logged(job: Coroutine[object, object, None]) -> None:
+    """Run a task of the engine's; its failure is logged and stops no other."""
+    try:
+        await job
+    except Exception:  # a task boundary
+        log.exception("engine.task_failed")

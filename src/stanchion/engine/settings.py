@@ -1,0 +1,121 @@
+"""The shape of the configuration: a section per policy, provider, route and face.  Each field has a default.
+
+Where a value comes from is `config.py`'s matter; what it means is its owner's.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from stanchion.policies.attempt_timeout import AttemptTimeoutOptions
+from stanchion.policies.balance import BalanceOptions
+from stanchion.policies.deadline import DeadlineOptions
+from stanchion.policies.gather import GatherOptions
+from stanchion.policies.idempotency import IdempotencyOptions
+from stanchion.policies.resume import ResumeOptions
+from stanchion.policies.retry import RetryOptions
+from stanchion.providers.http import HttpOptions
+from stanchion.rules.breaker import BreakerOptions
+
+
+class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider.  What is not said comes from the preset."""
+
+    preset: str = "compatible"  # which provider it is, or "compatible" for any other
+    base_url: str = ""  # with the version: "https://api.openai.com/v1"
+    key_env: tuple[str, ...] = ()  # environment variables that hold its keys; several are used as one
+    key_file: tuple[str, ...] = ()  # files that hold its keys
+    models: tuple[str, ...] | None = None  # patterns of the models it serves; an empty list is all
+    headers: dict[str, str] = {}  # extra request headers
+    auth: Literal["bearer", "api-key", "none"] | None = None  # how the key is sent
+    done: bool | None = None  # its streams end with [DONE]
+    stream_usage: bool | None = None  # it understands stream_options.include_usage
+    weight: float = 1.0  # its share of the load beside others that serve the same model
+
+
+class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One name that callers may ask for as a model.  Policy sections in it override the general ones."""
+
+    balance: tuple[str, ...]  # "provider/model", shared between them by load
+    fallback: tuple[str, ...] = ()  # "provider/model" or a route, one after the other when those fail
+    deadline: DeadlineOptions | None = None
+    retry: RetryOptions | None = None
+    resume: ResumeOptions | None = None
+    attempt_timeout: AttemptTimeoutOptions | None = None
+    gather: GatherOptions | None = None
+
+
+class PriceSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model costs, in dollars per million tokens."""
+
+    input: float
+    output: float
+    input_cached: float | None = None
+    input_cache_write: float | None = None
+    input_audio: float | None = None
+    output_reasoning: float | None = None
+    output_audio: float | None = None
+
+
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The log of a face that runs by itself."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "plain"] = "auto"  # auto is plain at a terminal
+
+
+class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    body_most_bytes: int = 20 * 1024 * 1024  # a longer request body is refused with 413
+    header_most_bytes: int = 64 * 1024  # longer request headers are refused with 431
+    header_wait_s: float = 10.0  # seconds to send the headers in
+    body_wait_s: float = 30.0  # seconds between two pieces of a request body
+    heartbeat_s: float = 15.0  # seconds of silence after which an open stream gets a comment; 0 is never
+    drain_s: float = 30.0  # seconds open calls may take to finish at shutdown
+    drain_notice_s: float = 1.0  # seconds between "not ready" and refusing new calls
+    connections_most: int = 10_000  # open client connections
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can be configured."""
+
+    log: LogSettings = LogSettings()
+    gateway: GatewayOptions = GatewayOptions()
+    deadline: DeadlineOptions = DeadlineOptions()
+    attempt_timeout: AttemptTimeoutOptions = AttemptTimeoutOptions()
+    retry: RetryOptions = RetryOptions()
+    resume: ResumeOptions = ResumeOptions()
+    health: BreakerOptions = BreakerOptions()
+    balance: BalanceOptions = BalanceOptions()
+    gather: GatherOptions = GatherOptions()
+    idempotency: IdempotencyOptions = IdempotencyOptions()
+    http: HttpOptions = HttpOptions()
+    providers: dict[str, ProviderSettings] = {}
+    routes: dict[str, RouteSettings] = {}
+    prices: dict[str, PriceSettings] = {}
+
+
+SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "log": LogSettings,
+    "gateway": GatewayOptions,
+    "deadline": DeadlineOptions,
+    "attempt_timeout": AttemptTimeoutOptions,
+    "retry": RetryOptions,
+    "resume": ResumeOptions,
+    "health": BreakerOptions,
+    "balance": BalanceOptions,
+    "gather": GatherOptions,
+    "idempotency": IdempotencyOptions,
+    "http": HttpOptions,
+}
+TABLES: dict[str, type[msgspec.Struct]] = {
+    "providers": ProviderSettings,
+    "routes": RouteSettings,
+    "prices": PriceSettings,
+}
+ROUTE_SECTIONS = ("deadline", "retry", "resume", "attempt_timeout", "gather")

@@ -1,0 +1,67 @@
+"""The two stacks: what happens to a call, top to bottom, with the reason for each line's place."""
+
+from __future__ import annotations
+
+from stanchion.core.call import Call
+from stanchion.core.reply import Reply
+from stanchion.core.service import Service, stack
+from stanchion.engine.settings import Settings
+from stanchion.observe.metrics import Metrics
+from stanchion.policies.attempt_timeout import AttemptTimeout
+from stanchion.policies.balance import Balance, Endpoints
+from stanchion.policies.deadline import Deadline
+from stanchion.policies.fallback import Fallback, Route
+from stanchion.policies.gather import Gather
+from stanchion.policies.health import Health
+from stanchion.policies.idempotency import Idempotency
+from stanchion.policies.record import Record
+from stanchion.policies.resume import Resume
+from stanchion.policies.retry import Retry
+from stanchion.policies.trace_attempt import TraceAttempt
+from stanchion.policies.validate import Validate
+
+
+def call_stack(
+    settings: Settings, metrics: Metrics, idempotency: Idempotency, route: Route, endpoints: Endpoints
+) -> Service:
+    """Everything that happens once per call."""
+    return stack(
+        Record(metrics),  # outermost: refusals and replays are counted too
+        Deadline(settings.deadline),  # above all that waits: one budget of time
+        Validate(),  # a cheap refusal before anything that keeps state
+        idempotency,  # above all that asks a provider: one key, one call with all its tries
+        Fallback(route, metrics),  # above retry: each target gets its own tries
+        Resume(settings.resume, metrics),  # below fallback: another model is another answer
+        Retry(settings.retry, metrics),  # above balance: the next try may take another endpoint
+        Gather(settings.gather),  # below retry: a stream that was cut while gathering is tried again
+        service=Balance(endpoints, settings.balance),
+    )
+
+
+class EndpointStack:
+    """Everything that happens at one endpoint: base URL x model x key.  An `Endpoint`."""
+
+    def __init__(
+        self, name: str, model: str, provider: Service, settings: Settings, metrics: Metrics
+    ) -> None:
+        self.name = name
+        self._health = Health(name, settings.health, metrics)
+        self._service = stack(
+            self._health,  # on top: what rests is asked for nothing; tells Balance through ready_in
+            AttemptTimeout(settings.attempt_timeout),  # bounds one try, so that Retry may act on it
+            TraceAttempt(name, model, metrics),  # innermost: sees what really goes out
+            service=provider,
+        )
+
+    @property
+    def in_flight(self) -> int:
+        """Count the replies that are open here."""
+        return self._health.in_flight
+
+    def ready_in(self, now: float) -> float:
+        """Say in how many seconds a call could start."""
+        return self._health.ready_in(now)
+
+    async def __call__(self, call: Call, /) -> Reply:
+        """Answer from this endpoint."""
+        return await self._service(call)

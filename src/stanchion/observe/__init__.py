@@ -1,0 +1,1 @@
+"""Names and set-up of logs, metrics and traces: each name exists once, here."""

@@ -1,0 +1,1 @@
+"""A Filter and its frozen Options per file.  No policy knows another."""

@@ -1,0 +1,77 @@
+"""Give the call to the endpoint of its target that is ready and has the least to do.
+
+Before: chooses; waits a little if all rest; raises Unavailable if none will be ready in time.
+Holds nothing: an endpoint counts its own open replies.  It is the service at the bottom of the call's
+stack, so each try chooses anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from stanchion.core.call import Call
+from stanchion.core.errors import Unavailable
+from stanchion.core.reply import Reply
+from stanchion.core.service import Endpoint
+from stanchion.rules.endpoint_choice import Candidate, choose, soonest_s
+
+Endpoints = Callable[[str], Sequence[tuple[Endpoint, float]]]  # a target's endpoints with their weights
+
+
+class BalanceOptions(msgspec.Struct, frozen=True):
+    """How long to wait for an endpoint that rests."""
+
+    wait_most_s: float = 5.0  # seconds; if none is ready by then, the call is refused at once
+
+
+class Balance:
+    """Least loaded first; one that failed this call before comes last."""
+
+    def __init__(self, endpoints: Endpoints, options: BalanceOptions) -> None:
+        self._endpoints = endpoints
+        self._options = options
+        self._turn = itertools.count()
+
+    async def __call__(self, call: Call, /) -> Reply:
+        """Answer from one endpoint.  Raises Unavailable if none is or will be ready."""
+        wait_most_s = call.option(BalanceOptions, self._options).wait_most_s
+        now = asyncio.get_running_loop().time
+        give_up_at = min(now() + wait_most_s, call.deadline)
+        endpoints = _allowed(call, self._endpoints(call.target))
+        if len(endpoints) == 1:
+            only = endpoints[0][0]
+            if only.ready_in(now()) == 0:
+                return await only(call)
+        while True:
+            candidates = [
+                Candidate(endpoint.ready_in(now()), endpoint.in_flight, weight, endpoint.name in call.avoid)
+                for endpoint, weight in endpoints
+            ]
+            chosen = choose(candidates, turn=next(self._turn))
+            if chosen is not None:
+                return await endpoints[chosen][0](call)
+            wait_s = soonest_s(candidates)
+            if now() + wait_s > give_up_at:
+                raise Unavailable(
+                    "every endpoint that could answer is resting after failures",
+                    retry_after_s=1.0 if math.isinf(wait_s) else max(wait_s, 0.05),
+                )
+            await asyncio.sleep(wait_s)
+
+
+def _allowed(call: Call, endpoints: Sequence[tuple[Endpoint, float]]) -> Sequence[tuple[Endpoint, float]]:
+    """Leave out those that must not be asked again.  Raises Unavailable if nobody is left."""
+    if not call.never and not call.silent:
+        return endpoints
+    left = [each for each in endpoints if each[0].name not in call.never]
+    heard = [each for each in left if each[0].name not in call.silent]
+    if heard or not call.last_target:
+        left = heard  # another exists, here or further down the chain
+    if not left:
+        raise Unavailable("no other endpoint is left for this call")
+    return left

@@ -1,0 +1,72 @@
+"""A breaker per endpoint: one that fails again and again is left alone, then asked once.
+
+Before: refuses while it rests.  At the end: tells the breaker how it went.  Holds the probe.
+Stands on top of the endpoint; tells the balancer through `ready_in`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from stanchion.core.call import Call
+from stanchion.core.errors import Refused, Unavailable, UpstreamError
+from stanchion.core.reply import End, Reply
+from stanchion.core.service import Service
+from stanchion.observe.logs import log_event
+from stanchion.observe.metrics import Metrics
+from stanchion.rules.breaker import Breaker, BreakerOptions, State
+
+log = logging.getLogger(__name__)
+
+
+class Health:
+    """The breaker of one endpoint."""
+
+    def __init__(self, endpoint: str, options: BreakerOptions, metrics: Metrics) -> None:
+        self._endpoint = endpoint
+        self._breaker = Breaker(options)
+        self._gauge = metrics.child(metrics.breaker_open, endpoint)
+        self._was = State.CLOSED
+        self.in_flight = 0  # replies that are open
+
+    def ready_in(self, now: float) -> float:
+        """Say in how many seconds a call may pass."""
+        return self._breaker.ready_in(now)
+
+    async def __call__(self, call: Call, service: Service, /) -> Reply:
+        """Pass the call on, or raise Unavailable.  Cancel: the probe is given back."""
+        now = asyncio.get_running_loop().time
+        if not self._breaker.enter(now()):
+            raise Unavailable(f"{self._endpoint} is resting after failures")
+        self.in_flight += 1
+        try:
+            reply = await service(call)
+        except BaseException as error:
+            self._left(End.FAILED, error)
+            raise
+        return reply.on_end(self._left)
+
+    def _left(self, end: End, error: BaseException | None) -> None:
+        self.in_flight -= 1
+        now = asyncio.get_running_loop().time()
+        breaker = self._breaker
+        if end is End.COMPLETED:
+            breaker.left_well(now)
+        elif not isinstance(error, UpstreamError):
+            breaker.left_unknown()  # the caller left, or its time was over: proves nothing
+        elif error.retry_after_s is not None and error.retryable and isinstance(error, Refused):
+            breaker.told(now, error.retry_after_s)
+            breaker.left_unknown()  # busy is not broken
+        elif isinstance(error, Refused) and not error.permanent and error.status < 500:
+            breaker.left_unknown()  # it answered: the call was wrong, or it is busy
+        else:
+            breaker.left_badly(now, at_once=error.permanent)
+        if breaker.state is not self._was:
+            self._changed(breaker.state)
+
+    def _changed(self, state: State) -> None:
+        self._was = state
+        self._gauge.set(0 if state is State.CLOSED else 1)
+        level = logging.WARNING if state is State.OPEN else logging.INFO
+        log_event(log, level, "breaker.changed", endpoint=self._endpoint, state=state.value)

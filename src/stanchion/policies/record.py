@@ -1,0 +1,110 @@
+"""Count every call and write its one canonical log line.
+
+Before: counts it as open.  At the end: counters, times, tokens, one line with everything but content.
+Holds nothing.  Stands outermost, so refusals are counted too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+
+from stanchion.core.call import Call
+from stanchion.core.errors import StanchionError
+from stanchion.core.reply import End, Reply
+from stanchion.core.service import Service
+from stanchion.core.usage import CLASSES, Usage
+from stanchion.observe.logs import log_event
+from stanchion.observe.metrics import Metrics
+
+log = logging.getLogger("stanchion.calls")
+
+
+class Record:
+    """Outermost: one line and one count per call, whatever happens to it."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def __call__(self, call: Call, service: Service, /) -> Reply:
+        """Pass the call on; record how it ends."""
+        clock = asyncio.get_running_loop().time
+        started_at = clock()
+        self._metrics.calls_open.inc()
+        try:
+            reply = await service(call)
+        except asyncio.CancelledError as error:
+            self._ended(call, started_at, clock(), None, End.CANCELLED, error)
+            raise
+        except BaseException as error:
+            self._ended(call, started_at, clock(), None, End.FAILED, error)
+            raise
+        return reply.on_end(partial(self._reply_ended, call, started_at, reply))
+
+    def _reply_ended(
+        self, call: Call, started_at: float, reply: Reply, end: End, error: BaseException | None
+    ) -> None:
+        self._ended(call, started_at, asyncio.get_running_loop().time(), reply, end, error)
+
+    def _ended(
+        self,
+        call: Call,
+        started_at: float,
+        now: float,
+        reply: Reply | None,
+        end: End,
+        error: BaseException | None,
+    ) -> None:
+        metrics, operation = self._metrics, call.operation.value
+        code = _code(end, error)
+        metrics.calls_open.dec()
+        metrics.child(metrics.calls, operation, end.value, code).inc()
+        metrics.child(metrics.call_seconds, operation).observe(now - started_at)
+        if reply is not None:
+            if reply.first_at is not None:
+                metrics.child(metrics.first_chunk_seconds, operation).observe(reply.first_at - started_at)
+        if call.trail.usage is not None:
+            self._count_tokens(call.trail.usage)
+        if log.isEnabledFor(logging.INFO):
+            self._line(call, started_at, now, reply, end, code)
+
+    def _count_tokens(self, usage: Usage) -> None:
+        estimated = "true" if usage.estimated else "false"
+        for name in CLASSES:
+            tokens: int = getattr(usage, name)
+            if tokens:
+                self._metrics.child(self._metrics.tokens, name, estimated).inc(tokens)
+
+    def _line(
+        self, call: Call, started_at: float, now: float, reply: Reply | None, end: End, code: str
+    ) -> None:
+        usage = call.trail.usage
+        first_at = reply.first_at if reply is not None else None
+        log_event(
+            log,
+            logging.INFO,
+            "call.ended",
+            id=call.id,
+            operation=call.operation.value,
+            stream=call.stream,
+            outcome=end.value,
+            code=code or None,
+            endpoint=reply.head.endpoint if reply is not None else None,
+            attempts=len(call.trail.attempts),
+            resumed=call.trail.resumed or None,
+            seconds=round(now - started_at, 4),
+            first_chunk_s=round(first_at - started_at, 4) if first_at is not None else None,
+            prompt_tokens=usage.prompt_tokens if usage else None,
+            completion_tokens=usage.completion_tokens if usage else None,
+            tokens_estimated=(usage.estimated or None) if usage else None,
+        )
+
+
+def _code(end: End, error: BaseException | None) -> str:
+    """Name the failure by a code of a bounded list: the provider's own codes are data, not labels."""
+    if end is not End.FAILED or error is None:
+        return ""
+    if isinstance(error, StanchionError):
+        return type(error).__name__
+    return "internal_error"

@@ -1,0 +1,263 @@
+"""HTTP to providers: the one place that knows the client library (aiohttp).
+
+What the rest may rely on, and `tests/integration/test_transport.py` holds it to:
+- a cancelled call closes its socket at once, before the headers and in mid-body;
+- refused, reset, timed out and cut are told apart, and whether anything was sent is known;
+- every wait is bounded: connect, first byte, between two reads, and the attempt's deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from stanchion.core.call import Patience
+from stanchion.core.errors import Cut, DeadlineExceeded, Silent, Unreachable, Unusable, UpstreamError
+
+log = logging.getLogger(__name__)
+_DRAIN_S = 0.2  # seconds: the terminating chunk comes with the last event, or not at all
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+
+
+class HttpOptions(msgspec.Struct, frozen=True):
+    """The connections to providers."""
+
+    keepalive_s: float = 30.0  # seconds an idle connection is kept
+    answer_most_bytes: int = 64 * 1024 * 1024  # a whole answer that is longer is refused
+    proxy: str = ""  # an HTTP proxy's URL; "" is none
+    ca_file: str = ""  # extra certificate authorities, a PEM file; "" is the system's
+
+
+class Limits(msgspec.Struct, frozen=True, gc=False):
+    """The time one attempt has."""
+
+    patience: Patience
+    deadline: float  # of the whole call, absolute on the loop's clock
+    stream: bool  # whether the first byte, and each read after it, is bounded too
+
+
+class HttpClient:
+    """Connections of one event loop.  Make it on that loop, close it there."""
+
+    def __init__(self, options: HttpOptions) -> None:
+        self._options = options
+        context: ssl.SSLContext | bool = True
+        if options.ca_file:
+            context = ssl.create_default_context()
+            context.load_verify_locations(options.ca_file)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0,  # the engine bounds concurrency; a second bound here would hide waiting
+                keepalive_timeout=options.keepalive_s,
+                ssl=context,
+                ttl_dns_cache=60,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=_NO_TIMEOUT,  # ours are set per attempt, see Limits
+            auto_decompress=True,
+            trust_env=False,
+        )
+
+    async def send(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limits: Limits
+    ) -> HttpAnswer:
+        """Send a request; return when the answer's headers are there.
+
+        Raises Unreachable, Silent, Unusable or DeadlineExceeded.  Cancel: the socket is closed.
+        """
+        started_at = asyncio.get_running_loop().time()
+        answer = HttpAnswer(limits, started_at, self._options.answer_most_bytes)
+        try:
+            async with asyncio.timeout_at(answer.first_byte_until()):
+                answer.response = await self._session.request(
+                    method,
+                    url,
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,
+                    proxy=self._options.proxy or None,
+                    timeout=_connect_timeout(limits.patience.connect_s),
+                )
+        except TimeoutError as error:
+            if isinstance(error, aiohttp.ConnectionTimeoutError):
+                raise Unreachable("no connection to the provider in time", code="connect_timeout") from error
+            raise answer.timed_out() from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise _before_headers(error) from error
+        return answer
+
+    @property
+    def open_connections(self) -> int:
+        """Count the connections that are open, busy and idle."""
+        connector: Any = self._session.connector
+        idle = sum(len(each) for each in connector._conns.values())  # noqa: SLF001 - no public count
+        return idle + len(connector._acquired)  # noqa: SLF001
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+
+_timeouts: dict[float, aiohttp.ClientTimeout] = {}
+
+
+def _connect_timeout(connect_s: float) -> aiohttp.ClientTimeout:
+    """Return aiohttp's form of a connect timeout (TCP and TLS); there are as many as there are settings."""
+    found = _timeouts.get(connect_s)
+    if found is None:
+        if len(_timeouts) > 100:
+            _timeouts.clear()
+        found = _timeouts[connect_s] = aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
+    return found
+
+
+def _before_headers(error: Exception) -> UpstreamError:
+    """Tell apart what went wrong before the answer's headers, and whether anything was sent."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return Unreachable("the provider's host name has no address", code="dns")
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return Unreachable("no secure connection to the provider: its certificate or TLS failed", code="tls")
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientProxyConnectionError):
+        return Unreachable("the provider refused the connection", code="connection_refused")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return Unusable("the provider answered with something that is not HTTP", code="bad_http")
+    return Silent("the provider closed the connection without an answer", code="reset_before_answer")
+
+
+class HttpAnswer:
+    """An answer whose headers are there.  Read it whole or in reads; at its end it gives itself back."""
+
+    __slots__ = ("_begun", "_ends", "_limits", "_most", "_started_at", "_timer", "_waits_since", "response")
+
+    response: aiohttp.ClientResponse
+
+    def __init__(self, limits: Limits, started_at: float, most: int) -> None:
+        self._limits = limits
+        self._started_at = started_at
+        self._most = most
+        self._ends = min(started_at + limits.patience.total_s, limits.deadline)
+        self._begun = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._waits_since: float | None = None
+
+    def first_byte_until(self) -> float:
+        """Say until when the first byte must be there."""
+        if not self._limits.stream:
+            return self._ends
+        return min(self._ends, self._started_at + self._limits.patience.first_token_s)
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.response.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers; names in any case."""
+        return self.response.headers
+
+    async def read_whole(self) -> bytes:
+        """Read the body to its end.  Raises Cut, or DeadlineExceeded."""
+        parts, size = list[bytes](), 0
+        try:
+            async with asyncio.timeout_at(self._ends):
+                while data := await self.response.content.readany():
+                    parts.append(data)
+                    size += len(data)
+                    if size > self._most:
+                        raise Cut(f"the answer is longer than {self._most} bytes", code="answer_too_long")
+        except TimeoutError:
+            self.abort()
+            raise self.timed_out() from None
+        except (aiohttp.ClientError, OSError) as error:
+            self.abort()
+            raise Cut("the connection broke in the middle of the answer", code="reset_in_answer") from error
+        except BaseException:
+            self.abort()
+            raise
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def read(self) -> bytes:
+        """Return the next network read, b"" at the end.
+
+        Raises Silent before the first byte and Cut after it, if none comes in time or the connection
+        breaks; DeadlineExceeded.  Cancel: the socket is closed.
+        """
+        loop = asyncio.get_running_loop()
+        content = self.response.content
+        self._waits_since = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_at(self.first_byte_until(), self._check, loop)
+        try:
+            data = await content.readany()
+        except TimeoutError:
+            self.abort()
+            raise self.timed_out() from None
+        except (aiohttp.ClientError, OSError) as error:
+            self.abort()
+            raise Cut("the connection broke in the middle of the answer", code="reset_in_answer") from error
+        except BaseException:
+            self.abort()
+            raise
+        self._waits_since = None
+        if not data:
+            self._timer.cancel()
+        elif not self._begun:
+            self._begun = True
+            self._timer.cancel()
+            self._timer = loop.call_at(self._next_check(loop.time()), self._check, loop)
+        return data
+
+    def _next_check(self, since: float) -> float:
+        return min(self._ends, since + self._limits.patience.stall_s)
+
+    def _check(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look whether the read that waits waits too long; one timer serves all reads of an answer."""
+        now = loop.time()
+        since = self._waits_since
+        if now < self._ends:
+            if since is None:
+                due = self._next_check(now)
+            else:
+                due = self._next_check(since) if self._begun else self.first_byte_until()
+            if now < due:
+                self._timer = loop.call_at(due, self._check, loop)
+                return
+        self.response.content.set_exception(TimeoutError("no data in time"))
+        self.response.close()
+
+    def timed_out(self) -> UpstreamError | DeadlineExceeded:
+        """Make the error of a wait that was too long."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._limits.deadline:
+            return DeadlineExceeded("the call's deadline passed before the answer was complete")
+        ended = now >= self._ends
+        if not hasattr(self, "response") or not self._begun:
+            code = "attempt_timeout" if ended else "first_token_timeout"
+            return Silent("the provider did not answer in time", code=code)
+        code = "attempt_timeout" if ended else "stalled"
+        return Cut("the provider stopped in the middle of the answer", code=code)
+
+    async def drain(self) -> None:
+        """Take the end of a body whose content is known to be complete, so its connection can be used again."""
+        try:
+            async with asyncio.timeout(_DRAIN_S):
+                while await self.response.content.readany():
+                    pass
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            log.debug("drain.gave_up: %s", type(error).__name__)  # only the connection is lost
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """End here: give the connection back if the body had ended, else close the socket now."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.response.close()

@@ -1,0 +1,217 @@
+"""The source of a streamed reply: cuts the provider's bytes at event boundaries and watches for the end.
+
+The rule above all: a stream that did not say its end is Cut, never complete.  An event that looks as
+events look passes as bytes; only one that looks unusual is decoded here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from stanchion.core.call import Operation
+from stanchion.core.chunk import Chunk
+from stanchion.core.errors import Cut, Refused, StanchionError, Unusable
+from stanchion.core.reply import Reply
+from stanchion.core.trail import Trail
+from stanchion.core.usage import Usage
+from stanchion.providers.http import HttpAnswer
+from stanchion.rules.refusals import judge
+from stanchion.wire import sse
+from stanchion.wire.answers import is_usage_only, read_stream, stream_error
+from stanchion.wire.errors import ErrorFacts
+
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":", b"\n", b"\r", b"\xef\xbb\xbf")
+_LAST_RESPONSE_EVENTS = (b"response.completed", b"response.incomplete", b"response.failed")
+_STATUS_OF_CODE = {"rate_limit_exceeded": 429, "insufficient_quota": 429, "content_filter": 400}
+
+
+class StreamRules(msgspec.Struct, frozen=True, gc=False):
+    """What this stream must look like."""
+
+    operation: Operation
+    strip_usage: bool  # the caller did not ask for the usage event
+    done: bool  # it ends with [DONE]
+    answers: int  # how many choices must finish
+    prompt_bytes: int  # for the estimate of a stream that never told its usage
+
+
+class EventStream:
+    """A Source.  `reply` is set by whoever makes it, before the first read."""
+
+    __slots__ = (
+        "_answer",
+        "_begun",
+        "_blank",
+        "_cutter",
+        "_done",
+        "_endpoint",
+        "_events",
+        "_finished",
+        "_read",
+        "_rules",
+        "_settled",
+        "_trail",
+        "reply",
+    )
+
+    reply: Reply
+
+    def __init__(
+        self, answer: HttpAnswer, rules: StreamRules, trail: Trail, blank: Callable[[bytes], bytes]
+    ) -> None:
+        self._answer = answer
+        self._rules = rules
+        self._trail = trail
+        self._blank = blank
+        self._cutter = sse.Cutter()
+        self._read = read_stream(rules.operation)
+        self._begun = False  # something was handed out
+        self._done = False  # the stream said its end
+        self._settled = False
+        self._events = 0  # handed out; about a token each
+        self._finished = 0  # choices that have a finish_reason
+
+    async def __anext__(self) -> Chunk:
+        """Return the next events.  Raises Silent, Refused, Unusable, Cut or DeadlineExceeded."""
+        while not self._done:
+            data = await self._answer.read()
+            if not data:
+                return self._at_the_end()
+            try:
+                raw = self._cutter.feed(data)
+            except sse.TooLong as error:
+                raise Cut(str(error), code="event_too_long") from None
+            if not self._begun and not raw:
+                self._refuse_other(self._cutter.pending)
+            if raw:
+                shown = self._seen(raw)
+                if shown:
+                    self._begun = True
+                    return Chunk(shown, self._read)
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Settle what it cost, and give the connection back or close it."""
+        if self._settled:
+            return
+        self._settled = True
+        if self.reply.usage is None:
+            output = max(0, self._events - 1)  # the first event has the role only
+            self.reply.usage = Usage(input=self._rules.prompt_bytes // 4, output=output, estimated=True)
+        self._trail.used(self.reply.usage)
+        if self._done:
+            await self._answer.drain()
+        else:
+            self._answer.abort()
+
+    def _seen(self, raw: bytes) -> bytes:
+        """Look at whole events; return those to hand out.  Cheap for events that look as they should."""
+        count = raw.count(b"\n\n")
+        self._events += count
+        if self._rules.operation is Operation.RESPONSES:
+            return self._seen_response(raw)
+        plain = (
+            raw.startswith(b"data: {")
+            and raw.endswith(b"}\n\n")
+            and (count == 1 or raw.count(b"}\n\ndata: {") == count - 1)
+            and b'"error"' not in raw
+        )
+        if not plain:
+            return self._seen_closely(raw)
+        if b'"finish_reason":"' in raw or b'"finish_reason": "' in raw:
+            self._finished += raw.count(b'"finish_reason":"') or raw.count(b'"finish_reason": "')
+        if b'"usage":{' in raw or b'"usage": {' in raw:
+            return self._with_usage(raw)
+        return raw
+
+    def _with_usage(self, raw: bytes) -> bytes:
+        """Take the usage out of these events, and the event that has nothing else, if nobody asked for it."""
+        for event in self._read(raw):
+            if event.usage is not None:
+                self.reply.usage = event.usage
+        if not self._rules.strip_usage:
+            return raw
+        kept = [part for part in sse.split(raw) if not is_usage_only(sse.read(part)[1])]
+        return b"".join([part + b"\n\n" for part in kept])
+
+    def _seen_closely(self, raw: bytes) -> bytes:
+        """Decode events that look unusual: the end, an error, a comment, a broken one."""
+        if not self._begun:
+            self._refuse_other(raw)
+        kept = list[bytes]()
+        for part in sse.split(raw):
+            _, data = sse.read(part)
+            if data == sse.DONE:
+                self._done = True
+                kept.append(b"data: [DONE]\n\n")
+                break
+            if not data:
+                continue  # a comment, or a ping of the provider's
+            error = stream_error(data)
+            if error is not None:
+                self._raise(error)
+            event = self._read(b"data: " + data.replace(b"\n", b" ") + b"\n\n")[0]
+            self._finished += event.finish_reason is not None
+            if event.usage is not None:
+                self.reply.usage = event.usage
+                if self._rules.strip_usage and is_usage_only(data):
+                    continue
+            kept.append(part + b"\n\n")
+        return b"".join(kept)
+
+    def _seen_response(self, raw: bytes) -> bytes:
+        """The Responses API: typed events, an end event instead of [DONE]."""
+        if not self._begun:
+            self._refuse_other(raw)
+        if b'"error"' in raw or not raw.rstrip(b"\r\n").endswith(b"}"):
+            for part in sse.split(raw):
+                name, data = sse.read(part)
+                error = stream_error(data) if data else None
+                if error is not None and (name in ("", "error")):
+                    self._raise(error)
+        if any(name in raw for name in _LAST_RESPONSE_EVENTS):
+            for event in self._read(raw):
+                if event.usage is not None:
+                    self.reply.usage = event.usage
+                self._done = self._done or event.name.encode() in _LAST_RESPONSE_EVENTS
+        return raw
+
+    def _at_the_end(self) -> Chunk:
+        """The bytes have ended.  Return the end event if the stream is complete.  Raises Cut."""
+        complete = not self._rules.done and self._finished >= self._rules.answers
+        if not complete or self._cutter.pending.strip():
+            raise Cut("the stream ended before it said its end", code="stream_cut")
+        self._done = True
+        return Chunk(b"data: [DONE]\n\n", self._read)
+
+    def _refuse_other(self, data: bytes) -> None:
+        """Refuse what is no event stream at all: HTML, or JSON in answer to a call for a stream."""
+        if data and not data.startswith(_FIELDS):
+            error = stream_error(data)
+            if error is not None:
+                self._raise(error)
+            raise Unusable("the provider answered with something that is no event stream", code="not_a_stream")
+
+    def _raise(self, facts: ErrorFacts) -> None:
+        raise in_stream_error(facts, self._begun, self._blank)
+
+
+def in_stream_error(facts: ErrorFacts, begun: bool, blank: Callable[[bytes], bytes]) -> StanchionError:
+    """Make the error of an error event: a refusal as the first event, a cut after others."""
+    status = _STATUS_OF_CODE.get(facts.code or "", 500)
+    verdict = judge(status, facts.code, facts.type)
+    said = blank(facts.message.encode()).decode("utf-8", "replace")
+    kind = Cut if begun and verdict.retryable else Refused
+    return kind(
+        f"the provider sent an error in its stream: {facts.code or facts.type or 'no code'}",
+        status=status if kind is Refused and status != 500 else 502,
+        type=facts.type or "upstream_error",
+        code=facts.code or "error_in_stream",
+        param=facts.param,
+        said=said,
+        retryable=verdict.retryable,
+        elsewhere=verdict.elsewhere,
+        permanent=verdict.permanent,
+    )

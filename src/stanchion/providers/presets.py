@@ -1,0 +1,54 @@
+"""What is known of the providers that speak OpenAI's protocol.  Data, and nothing else.
+
+A preset is a start: each of its fields can be set in the configuration.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Preset(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider's address, key, and the ways in which it differs from OpenAI."""
+
+    base_url: str  # with the version, without a slash at the end; "" must be configured
+    key_env: str = ""  # the environment variable that usually holds its key; "" needs none
+    models: tuple[str, ...] = ()  # patterns of the model names it serves, "*" and "?" as in a shell
+    auth: Literal["bearer", "api-key", "none"] = "bearer"  # how the key is sent
+    done: bool = True  # its streams end with [DONE]; if not, with a finish_reason and a clean end
+    stream_usage: bool = True  # it understands stream_options.include_usage
+
+
+PRESETS: dict[str, Preset] = {
+    "openai": Preset(
+        base_url="https://api.openai.com/v1",
+        key_env="OPENAI_API_KEY",
+        models=("gpt-*", "o1*", "o3*", "o4*", "chatgpt-*", "text-embedding-*", "omni-moderation-*", "davinci-*"),
+    ),
+    # https://{resource}.openai.azure.com/openai/v1: the v1 API takes the deployment as `model`
+    "azure": Preset(base_url="", key_env="AZURE_OPENAI_API_KEY", auth="api-key"),
+    "deepseek": Preset(
+        base_url="https://api.deepseek.com/v1", key_env="DEEPSEEK_API_KEY", models=("deepseek-*",)
+    ),
+    "qwen": Preset(
+        base_url="https://dashscope.aliyuncs.com/compatible-mode/v1",
+        key_env="DASHSCOPE_API_KEY",
+        models=("qwen*", "qwq*", "qvq*"),
+    ),
+    "moonshot": Preset(
+        base_url="https://api.moonshot.cn/v1", key_env="MOONSHOT_API_KEY", models=("moonshot-*", "kimi-*")
+    ),
+    "zhipu": Preset(
+        base_url="https://open.bigmodel.cn/api/paas/v4", key_env="ZHIPU_API_KEY", models=("glm-*",)
+    ),
+    "openrouter": Preset(
+        base_url="https://openrouter.ai/api/v1", key_env="OPENROUTER_API_KEY", models=("*/*",)
+    ),
+    "ollama": Preset(base_url="http://127.0.0.1:11434/v1", auth="none"),
+    "vllm": Preset(base_url="http://127.0.0.1:8000/v1", auth="none"),
+    "llamacpp": Preset(base_url="http://127.0.0.1:8080/v1", auth="none"),
+    "simulator": Preset(base_url="http://127.0.0.1:8090/v1", auth="none"),
+    "compatible": Preset(base_url=""),
+}

@@ -1,0 +1,96 @@
+"""A circuit breaker: when an endpoint fails again and again, leave it alone, then ask once whether it is back.
+
+    CLOSED --(failures in a row reach the limit)--> OPEN --(rest is over)--> HALF-OPEN
+    HALF-OPEN --(the probe succeeds)--> CLOSED        HALF-OPEN --(the probe fails)--> OPEN, resting longer
+
+The rest doubles with each failed probe up to a bound.  Source of the states: Nygard, "Release It!".
+A provider that names a time (`retry-after`) makes the endpoint rest that long in any state.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+
+import msgspec
+
+
+class State(enum.Enum):
+    """Whether calls pass."""
+
+    CLOSED = "closed"  # all pass
+    OPEN = "open"  # none passes
+    HALF_OPEN = "half_open"  # one passes: the probe
+
+
+class BreakerOptions(msgspec.Struct, frozen=True):
+    """When to rest and for how long."""
+
+    failures: int = 5  # in a row, that open the breaker
+    rest_s: float = 1.0  # the first rest, in seconds
+    rest_most_s: float = 60.0  # seconds
+    told_most_s: float = 300.0  # seconds; a longer `retry-after` is cut to this, then one probe asks
+
+
+class Breaker:
+    """The state of one endpoint.  Knows no clock: every method takes `now` in seconds."""
+
+    __slots__ = ("_failed", "_options", "_probing", "_rest_s", "_told_until", "_until", "state")
+
+    def __init__(self, options: BreakerOptions) -> None:
+        self._options = options
+        self.state = State.CLOSED
+        self._failed = 0  # in a row
+        self._until = 0.0  # the rest is over
+        self._told_until = 0.0  # the provider's own time is over
+        self._rest_s = options.rest_s
+        self._probing = False
+
+    def ready_in(self, now: float) -> float:
+        """Say in how many seconds a call may pass; `inf` while a probe is out."""
+        told = self._told_until - now
+        if self.state is State.CLOSED:
+            return max(0.0, told)
+        if self._probing:
+            return math.inf
+        return max(0.0, self._until - now, told)
+
+    def enter(self, now: float) -> bool:
+        """Let a call pass, or not.  A call that passes is followed by exactly one `left_*`."""
+        if self.ready_in(now) > 0:
+            return False
+        if self.state is not State.CLOSED:
+            self.state = State.HALF_OPEN
+            self._probing = True
+        return True
+
+    def left_well(self, now: float) -> None:
+        """Note that a call succeeded."""
+        del now  # a success closes whenever it comes
+        self._failed = 0
+        self._probing = False
+        self.state = State.CLOSED
+        self._rest_s = self._options.rest_s
+
+    def left_unknown(self) -> None:
+        """Note that a call ended and proved nothing: the caller left, or was wrong."""
+        self._probing = False
+
+    def left_badly(self, now: float, *, at_once: bool = False) -> None:
+        """Note that a call failed.  `at_once`: one such failure is enough to open."""
+        self._failed += 1
+        if self.state is State.CLOSED and self._failed < self._options.failures and not at_once:
+            return
+        if self.state is State.OPEN:
+            return  # a straggler from before: the rest is already running
+        if self.state is State.HALF_OPEN:
+            self._rest_s = min(self._rest_s * 2, self._options.rest_most_s)
+        if at_once:
+            self._rest_s = self._options.rest_most_s
+        self._probing = False
+        self.state = State.OPEN
+        self._until = now + self._rest_s
+
+    def told(self, now: float, retry_after_s: float) -> None:
+        """Note that the provider named a time."""
+        self._told_until = max(self._told_until, now + min(retry_after_s, self._options.told_most_s))

@@ -1,0 +1,122 @@
+"""Is a request body of the shape its operation needs?  Shape only: what a value means is the provider's matter.
+
+Unknown fields pass: tomorrow's parameters work today.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stanchion.core.call import Operation
+
+Problem = tuple[str, str]  # (param, what is wrong)
+
+
+def problem(operation: Operation, fields: Mapping[str, Any]) -> Problem | None:
+    """Return the first thing that is wrong, or None."""
+    for name in _CHECKS[operation]:
+        value = fields.get(name, _ABSENT)
+        found = _RULES[name](value)
+        if found is not None:
+            return (found[0] or name, found[1])
+    return None
+
+
+_ABSENT = object()
+
+
+def _messages(value: Any) -> Problem | None:
+    if value is _ABSENT:
+        return ("messages", "you must provide 'messages'")
+    if not isinstance(value, list) or not value:
+        return ("messages", "'messages' must be a list with at least one message")
+    for index, message in enumerate(value):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        if not isinstance(message, dict):
+            return (f"messages[{index}]", "a message must be an object")
+        if not isinstance(message.get("role"), str):  # pyright: ignore[reportUnknownMemberType]
+            return (f"messages[{index}].role", "a message needs a 'role': a string")
+    return None
+
+
+def _present(name: str) -> Callable[[Any], Problem | None]:
+    def check(value: Any) -> Problem | None:
+        if value is _ABSENT or value is None or value in ("", []):
+            return (name, f"you must provide '{name}'")
+        return None
+
+    return check
+
+
+def _number(name: str) -> Callable[[Any], Problem | None]:
+    def check(value: Any) -> Problem | None:
+        if value is _ABSENT or value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return (name, f"'{name}' must be a number")
+        return None
+
+    return check
+
+
+def _count(name: str) -> Callable[[Any], Problem | None]:
+    def check(value: Any) -> Problem | None:
+        if value is _ABSENT or value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            return (name, f"'{name}' must be a whole number of at least 1")
+        return None
+
+    return check
+
+
+def _object(name: str) -> Callable[[Any], Problem | None]:
+    def check(value: Any) -> Problem | None:
+        if value is _ABSENT or value is None or isinstance(value, dict):
+            return None
+        return (name, f"'{name}' must be an object")
+
+    return check
+
+
+def _list(name: str) -> Callable[[Any], Problem | None]:
+    def check(value: Any) -> Problem | None:
+        if value is _ABSENT or value is None or isinstance(value, list):
+            return None
+        return (name, f"'{name}' must be a list")
+
+    return check
+
+
+_RULES: dict[str, Callable[[Any], Problem | None]] = {
+    "messages": _messages,
+    "input": _present("input"),
+    "prompt": _present("prompt"),
+    "temperature": _number("temperature"),
+    "top_p": _number("top_p"),
+    "n": _count("n"),
+    "max_tokens": _count("max_tokens"),
+    "max_completion_tokens": _count("max_completion_tokens"),
+    "max_output_tokens": _count("max_output_tokens"),
+    "stream_options": _object("stream_options"),
+    "tools": _list("tools"),
+    "metadata": _object("metadata"),
+}
+_CHECKS: dict[Operation, tuple[str, ...]] = {
+    Operation.CHAT: (
+        "messages",
+        "temperature",
+        "top_p",
+        "n",
+        "max_tokens",
+        "max_completion_tokens",
+        "stream_options",
+        "tools",
+        "metadata",
+    ),
+    Operation.COMPLETIONS: ("prompt", "temperature", "top_p", "n", "max_tokens", "stream_options"),
+    Operation.RESPONSES: ("temperature", "top_p", "max_output_tokens", "tools", "metadata"),
+    Operation.EMBEDDINGS: ("input",),
+    Operation.MODERATIONS: ("input",),
+    Operation.MODELS: (),
+}

@@ -1,0 +1,1 @@
+"""Bytes and JSON <-> core shapes.  No clock, no loop, no I/O."""

@@ -1,0 +1,297 @@
+"""OpenAI answers, whole and streamed -> core Events; and the judgement whether a whole answer is whole.
+
+Each operation has its reader.  A reader looks at what somebody here needs (text, finish reason, usage)
+and leaves the rest in `Event.data` untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from stanchion.core.call import Operation
+from stanchion.core.chunk import Event
+from stanchion.core.errors import Cut, Unusable
+from stanchion.wire import sse
+from stanchion.wire.errors import ErrorFacts, error_facts
+from stanchion.wire.usage import WireUsage, usage_of
+
+S = TypeVar("S")
+Text = str | list[Any] | None  # some providers write content as a list of parts
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct, gc=False):
+    index: int = 0
+    function: _Function | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    """A `delta` or a `message`."""
+
+    content: Text = None
+    refusal: str | None = None
+    reasoning_content: str | None = None  # DeepSeek, Qwen, GLM
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    index: int = 0
+    delta: _Message | None = None
+    message: _Message | None = None
+    text: str | None = None  # of /completions
+    finish_reason: str | None = None
+
+
+class _Answer(msgspec.Struct, gc=False):
+    choices: list[_Choice] | None = None
+    usage: WireUsage | None = None
+    model: str | None = None
+    error: Any = None
+
+
+class _Response(msgspec.Struct, gc=False):
+    """The Responses API's object."""
+
+    status: str | None = None
+    output: list[Any] | None = None
+    usage: WireUsage | None = None
+    model: str | None = None
+    error: Any = None
+
+
+class _ResponseEvent(msgspec.Struct, gc=False):
+    type: str = ""
+    delta: str | None = None
+    output_index: int = 0
+    content_index: int = 0
+    response: _Response | None = None
+
+
+class _List(msgspec.Struct, gc=False):
+    """Embeddings, moderations, models."""
+
+    data: list[msgspec.Raw] | None = None
+    results: list[msgspec.Raw] | None = None
+    usage: WireUsage | None = None
+    model: str | None = None
+    error: Any = None
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_response = msgspec.json.Decoder(_Response).decode
+_decode_response_event = msgspec.json.Decoder(_ResponseEvent).decode
+_decode_list = msgspec.json.Decoder(_List).decode
+_decode_any = msgspec.json.Decoder().decode
+
+
+def read_chat_events(raw: bytes) -> Sequence[Event]:
+    """Read whole SSE events of a chat completion or a completion.  Raises Cut at one that is no JSON object."""
+    if raw.startswith(b"data: {") and raw.find(b"\n\n") == len(raw) - 2:
+        return (_chat_event(raw[6:-2]),)  # one event in one read: nearly always
+    events = list[Event]()
+    for part in sse.split(raw):
+        _, data = sse.read(part)
+        if data and data != sse.DONE:
+            events.append(_chat_event(data))
+    return events
+
+
+def _chat_event(data: bytes) -> Event:
+    try:
+        answer = _decode_answer(data)
+    except msgspec.ValidationError:
+        return Event(data=data)  # JSON, and of no shape we know: not ours to judge
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Cut("the provider sent an event that is not JSON", code="malformed_event") from None
+    event = Event(data=data, model=answer.model)
+    if answer.usage is not None:
+        event.usage = usage_of(answer.usage)
+    if answer.choices:
+        _read_choices(event, answer.choices)
+    return event
+
+
+def _read_choices(event: Event, choices: list[_Choice]) -> None:
+    first = choices[0]
+    message = first.delta or first.message
+    if len(choices) == 1 and message is not None and first.index == 0 and type(message.content) is str:
+        if message.tool_calls is None and message.reasoning_content is None and message.refusal is None:
+            event.text = message.content  # plain text: nearly always
+            event.pieces = (("0.content", message.content),) if message.content else ()
+            event.finish_reason = first.finish_reason
+            return
+    pieces = list[tuple[str, str]]()
+    for choice in choices:
+        _collect(pieces, choice)
+        if choice.index == 0:
+            event.finish_reason = choice.finish_reason
+    event.pieces = tuple(pieces)
+    event.text = "".join([text for where, text in pieces if where == "0.content"])
+
+
+def _collect(pieces: list[tuple[str, str]], choice: _Choice) -> None:
+    """Add all that this choice generated, each piece with its place."""
+    at = choice.index
+    if choice.text:
+        pieces.append((f"{at}.content", choice.text))
+    message = choice.delta or choice.message
+    if message is None:
+        return
+    if message.reasoning_content:
+        pieces.append((f"{at}.reasoning_content", message.reasoning_content))
+    if message.content:
+        pieces.append((f"{at}.content", _plain(message.content)))
+    if message.refusal:
+        pieces.append((f"{at}.refusal", message.refusal))
+    for tool in message.tool_calls or ():
+        if tool.function is None:
+            continue
+        if tool.function.name:
+            pieces.append((f"{at}.tool.{tool.index}.name", tool.function.name))
+        if tool.function.arguments:
+            pieces.append((f"{at}.tool.{tool.index}.arguments", tool.function.arguments))
+
+
+def _plain(content: str | list[Any]) -> str:
+    if isinstance(content, str):
+        return content
+    parts = [part for part in content if isinstance(part, dict)]
+    return "".join([text for part in parts if isinstance(text := part.get("text"), str)])  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+
+
+def read_response_events(raw: bytes) -> Sequence[Event]:
+    """Read whole SSE events of the Responses API.  Raises Cut at one that is no JSON object."""
+    events = list[Event]()
+    for part in sse.split(raw):
+        name, data = sse.read(part)
+        if not data or data == sse.DONE:
+            continue
+        try:
+            found = _decode_response_event(data)
+        except msgspec.ValidationError:
+            events.append(Event(data=data, name=name))
+            continue
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise Cut("the provider sent an event that is not JSON", code="malformed_event") from None
+        event = Event(data=data, name=name or found.type)
+        if found.delta and event.name.endswith(".delta"):
+            shown = event.name == "response.output_text.delta"
+            event.text = found.delta if shown else ""
+            event.pieces = ((f"{found.output_index}.{found.content_index}.{event.name}", found.delta),)
+        if found.response is not None:
+            event.model = found.response.model
+            event.finish_reason = found.response.status
+            if found.response.usage is not None:
+                event.usage = usage_of(found.response.usage)
+        events.append(event)
+    return events
+
+
+def stream_error(data: bytes) -> ErrorFacts | None:
+    """Return what an event's data says of an error; None if it is no error."""
+    try:
+        found = _decode_any(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    fields: dict[str, Any] = found
+    if fields.get("type") == "error" and "choices" not in fields:  # the Responses API
+        return error_facts(fields.get("error") or fields)
+    return error_facts(fields["error"]) if fields.get("error") and not fields.get("choices") else None
+
+
+def is_usage_only(data: bytes) -> bool:
+    """Say whether an event has usage and no choice: the one that `include_usage` asks for."""
+    try:
+        answer = _decode_answer(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return answer.usage is not None and not answer.choices
+
+
+def read_whole(operation: Operation) -> Callable[[bytes], Sequence[Event]]:
+    """Return the reader of a whole body of this operation."""
+    return _WHOLE[operation]
+
+
+def read_stream(operation: Operation) -> Callable[[bytes], Sequence[Event]]:
+    """Return the reader of whole events of this operation."""
+    return read_response_events if operation is Operation.RESPONSES else read_chat_events
+
+
+def _whole_chat(raw: bytes) -> Sequence[Event]:
+    answer = _decoded(_decode_answer, raw)
+    if answer is None:
+        return (Event(data=raw),)
+    _refuse_error(answer.error)
+    if not answer.choices:
+        raise Unusable("the provider answered without choices", code="no_choices")
+    if any(choice.finish_reason is None for choice in answer.choices):
+        raise Cut("the provider's answer has no finish_reason: it was cut", code="no_finish_reason")
+    event = Event(data=raw, model=answer.model)
+    if answer.usage is not None:
+        event.usage = usage_of(answer.usage)
+    _read_choices(event, answer.choices)
+    return (event,)
+
+
+def _whole_response(raw: bytes) -> Sequence[Event]:
+    answer = _decoded(_decode_response, raw)
+    if answer is None:
+        return (Event(data=raw),)
+    if answer.status is None and answer.output is None:
+        _refuse_error(answer.error)
+        raise Unusable("the provider answered with no response object", code="no_response")
+    event = Event(data=raw, model=answer.model, finish_reason=answer.status)
+    event.text = "".join([_plain(item.get("content") or "") for item in answer.output or () if isinstance(item, dict)])  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    if answer.usage is not None:
+        event.usage = usage_of(answer.usage)
+    return (event,)
+
+
+def _whole_list(raw: bytes) -> Sequence[Event]:
+    answer = _decoded(_decode_list, raw)
+    if answer is None:
+        return (Event(data=raw),)
+    _refuse_error(answer.error)
+    if answer.data is None and answer.results is None:
+        raise Unusable("the provider answered without data", code="no_data")
+    usage = usage_of(answer.usage) if answer.usage is not None else None
+    return (Event(data=raw, model=answer.model, usage=usage),)
+
+
+def _decoded(decode: Callable[[bytes], S], raw: bytes) -> S | None:
+    """Decode a body; None if it is JSON of a shape we do not know.  Raises Unusable if it is no JSON object."""
+    try:
+        return decode(raw)
+    except msgspec.ValidationError:
+        found = _decode_any(raw)
+        if isinstance(found, dict):
+            _refuse_error(found.get("error"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+            return None
+        raise Unusable("the provider answered with JSON that is no object", code="not_an_object") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Unusable("the provider answered with something that is not JSON", code="not_json") from None
+
+
+def _refuse_error(error: object) -> None:
+    if error:
+        raise Unusable("the provider answered with an error under a success status", code="error_in_success")
+
+
+_WHOLE: dict[Operation, Callable[[bytes], Sequence[Event]]] = {
+    Operation.CHAT: _whole_chat,
+    Operation.COMPLETIONS: _whole_chat,
+    Operation.RESPONSES: _whole_response,
+    Operation.EMBEDDINGS: _whole_list,
+    Operation.MODERATIONS: _whole_list,
+    Operation.MODELS: _whole_list,
+}

@@ -1,0 +1,75 @@
+"""Put the events of a streamed chat completion together to the whole one.
+
+Generic by construction: a text grows, a list is merged by `index`, an object is merged field by field,
+anything else is replaced by what comes later.  So fields that nobody here knows survive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_GROW = frozenset({"content", "refusal", "reasoning_content", "arguments"})
+
+
+def assemble(events: Iterable[bytes]) -> bytes:
+    """Return the whole answer's JSON.  `events` are the events' data, without [DONE]."""
+    whole: dict[str, Any] = {}
+    choices: dict[int, dict[str, Any]] = {}
+    for data in events:
+        event: dict[str, Any] = _decode(data)
+        for choice in event.pop("choices", None) or ():
+            _add_choice(choices.setdefault(choice.get("index", 0), {}), choice)
+        whole.update({name: value for name, value in event.items() if value is not None or name not in whole})
+    whole["object"] = "chat.completion"
+    whole["choices"] = [choices[index] for index in sorted(choices)]
+    return _encode(whole)
+
+
+def _add_choice(into: dict[str, Any], choice: dict[str, Any]) -> None:
+    into.setdefault("index", choice.get("index", 0))
+    message = into.setdefault("message", {"role": "assistant", "content": None})
+    for name, value in choice.items():
+        if name == "delta":
+            _merge(message, value or {})
+        elif name == "logprobs" and isinstance(value, dict):
+            _extend(into.setdefault("logprobs", {}) or {}, value)  # pyright: ignore[reportUnknownArgumentType]
+        elif name != "index" and (value is not None or name not in into):
+            into[name] = value
+
+
+def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
+    for name, value in more.items():
+        before = into.get(name)
+        if value is None:
+            into.setdefault(name, None)
+        elif name in _GROW and isinstance(value, str):
+            into[name] = (before or "") + value
+        elif isinstance(value, list):
+            into[name] = _by_index(before or [], value)  # pyright: ignore[reportUnknownArgumentType]
+        elif isinstance(value, dict):
+            into[name] = before if isinstance(before, dict) else {}
+            _merge(into[name], value)  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            into[name] = value
+
+
+def _by_index(before: list[Any], more: list[Any]) -> list[Any]:
+    for item in more:
+        index = item.get("index") if isinstance(item, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if not isinstance(index, int) or index > len(before):
+            before.append(item)
+            continue
+        if index == len(before):
+            before.append({})
+        _merge(before[index], {name: value for name, value in item.items() if name != "index"})
+    return before
+
+
+def _extend(into: dict[str, Any], more: dict[str, Any]) -> None:
+    for name, value in more.items():
+        into[name] = [*(into.get(name) or []), *value] if isinstance(value, list) else value

@@ -1,0 +1,65 @@
+"""OpenAI `usage` objects and their dialects -> disjoint token classes.
+
+The wire's classes overlap (cached tokens are part of prompt tokens); ours do not, and their sum is the
+wire's total.  Where a provider's parts exceed its total, the parts are clamped and the total holds.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from stanchion.core.usage import Usage
+
+
+class Details(msgspec.Struct, gc=False):
+    """`prompt_tokens_details`, `completion_tokens_details` and their names in the Responses API."""
+
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    audio_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class WireUsage(msgspec.Struct, gc=False):
+    """`usage`, as chat completions, the Responses API and DeepSeek write it."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: Details | None = None
+    completion_tokens_details: Details | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: Details | None = None
+    output_tokens_details: Details | None = None
+    prompt_cache_hit_tokens: int | None = None  # DeepSeek
+
+
+_NO_DETAILS = Details()
+
+
+def usage_of(wire: WireUsage) -> Usage:
+    """Return the same tokens in disjoint classes."""
+    prompt = max(0, wire.prompt_tokens or wire.input_tokens or 0)
+    answer = max(0, wire.completion_tokens or wire.output_tokens or 0)
+    into = wire.prompt_tokens_details or wire.input_tokens_details or _NO_DETAILS
+    out = wire.completion_tokens_details or wire.output_tokens_details or _NO_DETAILS
+    cached, rest = _take(into.cached_tokens or wire.prompt_cache_hit_tokens, prompt)
+    written, rest = _take(into.cache_write_tokens, rest)
+    heard, fresh = _take(into.audio_tokens, rest)
+    reasoned, rest = _take(out.reasoning_tokens, answer)
+    spoken, shown = _take(out.audio_tokens, rest)
+    return Usage(
+        input=fresh,
+        input_cached=cached,
+        input_cache_write=written,
+        input_audio=heard,
+        output=shown,
+        output_reasoning=reasoned,
+        output_audio=spoken,
+    )
+
+
+def _take(part: int | None, whole: int) -> tuple[int, int]:
+    """Split `whole` into a part, at most all of it, and the rest."""
+    taken = min(max(0, part or 0), whole)
+    return taken, whole - taken
