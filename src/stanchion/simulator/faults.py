@@ -87,6 +87,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
         """Read the text form. Raises ValueError with what is wrong and what would be right."""
         head, _, tail = text.strip().partition(":")
         name, *items = head.split(",")
+        name = name.replace("-", "_")
         items += tail.split(",") if tail else []
         fields: dict[str, object] = {}
         for position, item in enumerate(items):

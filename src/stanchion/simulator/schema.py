@@ -143,24 +143,16 @@ class SchemaFiller:
 
     def _number(self, schema: JsonObject, *, whole: bool) -> int | float:
         step = _real(schema.get("multipleOf"), 1.0 if whole else 0.01)
-        low = _real(schema.get("minimum"), -math.inf)
-        high = _real(schema.get("maximum"), math.inf)
-        above = _real(schema.get("exclusiveMinimum"), -math.inf)
-        below = _real(schema.get("exclusiveMaximum"), math.inf)
-        if math.isinf(max(low, above)):
-            low = 0.0 if min(high, below) > 0 else min(high, below) - 100
-        first = max(
-            math.ceil(low / step), math.floor(above / step) + 1 if math.isfinite(above) else -(10**15)
-        )
-        if math.isinf(min(high, below)):
-            last = first + 99
-        else:
-            last = min(
-                math.floor(high / step) if math.isfinite(high) else 10**15,
-                math.ceil(below / step) - 1 if math.isfinite(below) else 10**15,
-            )
-        if last < first:  # the bounds are closer than a step
-            return (max(low, above) + min(high, below)) / 2
+        lows = [math.ceil(_real(schema["minimum"], 0.0) / step)] if "minimum" in schema else []
+        if "exclusiveMinimum" in schema:
+            lows.append(math.floor(_real(schema["exclusiveMinimum"], 0.0) / step) + 1)
+        highs = [math.floor(_real(schema["maximum"], 0.0) / step)] if "maximum" in schema else []
+        if "exclusiveMaximum" in schema:
+            highs.append(math.ceil(_real(schema["exclusiveMaximum"], 0.0) / step) - 1)
+        first = max(lows) if lows else min([0, *highs])
+        last = min(highs) if highs else first + 99
+        if last < first:  # no multiple of the step lies between the bounds
+            return first if whole else _between(schema)
         value = self._random.randint(first, last) * step
         return int(value) if whole else round(value, 6)
 
@@ -179,6 +171,13 @@ def _merged(first: JsonObject, second: JsonObject) -> JsonObject:
     if isinstance(left, list) and isinstance(right, list):
         merged["required"] = [*left, *(name for name in right if name not in left)]
     return merged
+
+
+def _between(schema: JsonObject) -> float:
+    """The middle of a number's bounds, both of which are given."""
+    low = max(_real(schema.get(key), -math.inf) for key in ("minimum", "exclusiveMinimum"))
+    high = min(_real(schema.get(key), math.inf) for key in ("maximum", "exclusiveMaximum"))
+    return (low + high) / 2
 
 
 def _whole(value: Json, default: int) -> int:

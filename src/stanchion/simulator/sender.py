@@ -121,7 +121,8 @@ class StreamSender:
             record.events_sent += sent
             record.bytes_sent += size
         if ending is not None and ending.part:
-            parts.append(exchange.frame(ending.part, ending.size))
+            promised = None if ending.how == "clean" else ending.size
+            parts.append(exchange.frame(ending.part, promised))
         exchange.write(b"".join(parts))
         if ending is not None:
             self._finish(ending)
