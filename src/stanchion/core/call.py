@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-import uuid
+import os
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -20,7 +20,14 @@ _NOTHING: Mapping[Any, Any] = {}
 
 
 class Operation(enum.Enum):
-    """What is asked, in OpenAI's names.  The value is the path below the API's base URL."""
+    """What is asked, in OpenAI's names.
+
+    `path` is the path below the API's base URL.  It is an attribute, and the key of tables, because an
+    enumeration's `value` and hash cost ten times as much.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
 
     CHAT = "chat/completions"
     RESPONSES = "responses"
@@ -87,14 +94,14 @@ class Patience(msgspec.Struct, frozen=True, gc=False):
     total_s: float = 600.0  # of one attempt, whole or streamed
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
+class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One request on its way down."""
 
     operation: Operation
     body: Body
     model: str  # as the caller named it
     stream: bool = False
-    id: str = msgspec.field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
+    id: str = msgspec.field(default_factory=lambda: "req_" + os.urandom(12).hex())
     deadline: float = math.inf  # absolute, in seconds of the event loop's clock
     attempt: int = 1  # 1 is the first try
     target: str = ""  # the route's target that is asked now: "provider/model"
@@ -119,7 +126,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, **changes)
 
     def __repr__(self) -> str:
-        return f"<Call {self.id} {self.operation.value} {self.model!r}>"  # never the prompt
+        return f"<Call {self.id} {self.operation.path} {self.model!r}>"  # never the prompt
 
 
 def json_call(operation: Operation, body: Body, **known: Any) -> Call:

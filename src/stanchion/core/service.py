@@ -19,7 +19,11 @@ class Service(Protocol):
 
 
 class Filter(Protocol):
-    """Stands over a service: may change the call, the reply, or answer itself."""
+    """Stands over a service: may change the call, the reply, or answer itself.
+
+    One that only looks at the call is a plain function that returns the service's awaitable: a coroutine
+    less per call is 1-2 us less, and less for the garbage collector to follow.
+    """
 
     def __call__(self, call: Call, service: Service, /) -> Awaitable[Reply]: ...
 

@@ -20,15 +20,12 @@ class Attempt(msgspec.Struct, gc=False):
     sent: str | None = None  # the error's Sent, as text
 
 
-class Trail:
+class Trail(msgspec.Struct, gc=False):
     """The attempts of one call, and the sum of what they used."""
 
-    __slots__ = ("attempts", "resumed", "usage")
-
-    def __init__(self) -> None:
-        self.attempts: list[Attempt] = []
-        self.resumed = 0  # how often a cut stream was taken up again
-        self.usage: Usage | None = None  # of all attempts, those that were cut or left included
+    attempts: list[Attempt] = []
+    resumed: int = 0  # how often a cut stream was taken up again
+    usage: Usage | None = None  # of all attempts, those that were cut or left included
 
     def used(self, usage: Usage) -> None:
         """Add what one attempt used."""

@@ -38,6 +38,7 @@ class Catalog:
         }
         self._endpoints: OrderedDict[str, Sequence[tuple[Endpoint, float]]] = OrderedDict()
         self._made: dict[EndpointSpec, Endpoint] = {}
+        self._targets: dict[str, Sequence[str]] = {}
 
     def adopt(self, older: Catalog) -> None:
         """Take over the endpoints of an older catalog whose settings did not change: their health stays."""
@@ -48,16 +49,25 @@ class Catalog:
 
     def route(self, call: Call) -> Sequence[str]:
         """Return the targets of a call, in order.  Raises UnknownModel, which names the nearest."""
-        route = self._settings.routes.get(call.model)
+        found = self._targets.get(call.model)
+        if found is None:
+            found = self._find_targets(call.model)
+            if len(self._targets) >= _TARGETS_MOST:
+                self._targets.clear()
+            self._targets[call.model] = found
+        return found
+
+    def _find_targets(self, asked: str) -> Sequence[str]:
+        route = self._settings.routes.get(asked)
         if route is not None:
-            return self._chain(call.model, route)
-        provider, slash, model = call.model.partition("/")
+            return self._chain(asked, route)
+        provider, slash, model = asked.partition("/")
         if slash and model and provider in self._settings.providers:
-            return (call.model,)
-        if self._serving(call.model):
-            return (f"model:{call.model}",)
+            return (asked,)
+        if self._serving(asked):
+            return (f"model:{asked}",)
         known = [*self._settings.routes, *self._patterns()]
-        near = difflib.get_close_matches(call.model, known, n=1)
+        near = difflib.get_close_matches(asked, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known) or 'none'}"
         raise UnknownModel(f"no route and no provider serves this model; {hint}")
 

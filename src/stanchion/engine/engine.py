@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, Self
 
 from stanchion.core.call import Body, Call, Operation
@@ -69,14 +69,14 @@ class Engine:
             finally:
                 await self._http.aclose()
 
-    async def __call__(self, call: Call, /) -> Reply:
+    def __call__(self, call: Call, /) -> Awaitable[Reply]:
         """Answer a call.  Raises StanchionError.  Whoever gets the Reply closes it."""
         route = self._catalog.route_settings(call.model)
         if route is not None:
             found = {type(each): each for name in ROUTE_SECTIONS if (each := getattr(route, name)) is not None}
             if found:
                 call = call.having(options={**found, **call.options})
-        return await self._service(call)
+        return self._service(call)
 
     def reload(self, loaded: Loaded) -> None:
         """Take new settings.  Calls in flight finish under the old ones; raises SettingsError and keeps them."""
@@ -86,9 +86,9 @@ class Engine:
             self._build()
         except BaseException:
             self.loaded = before
-            self.metrics.child(self.metrics.reloads, "refused").inc()
+            self.metrics.reloads.of("refused").inc()
             raise
-        self.metrics.child(self.metrics.reloads, "taken").inc()
+        self.metrics.reloads.of("taken").inc()
 
     async def models(self) -> list[dict[str, Any]]:
         """List the models: our routes, then what each provider says it has.  One that fails is left out."""

@@ -30,7 +30,7 @@ class Outbox:
         try:
             self._items.put_nowait(item)
         except asyncio.QueueFull:
-            self._metrics.outbox_dropped.inc()
+            self._metrics.outbox_dropped.of().inc()
             log_event(log, logging.ERROR, "outbox.dropped", waiting=self._items.qsize())
             return False
         return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from stanchion.core.call import Call
 from stanchion.core.reply import Reply
 from stanchion.core.service import Service, stack
@@ -62,6 +64,6 @@ class EndpointStack:
         """Say in how many seconds a call could start."""
         return self._health.ready_in(now)
 
-    async def __call__(self, call: Call, /) -> Reply:
+    def __call__(self, call: Call, /) -> Awaitable[Reply]:
         """Answer from this endpoint."""
-        return await self._service(call)
+        return self._service(call)

@@ -2,62 +2,150 @@
 
 Labels are bounded: endpoints and operations come from the configuration, outcomes and codes from our
 own lists; a model that a caller made up never becomes a label.
+
+The numbers are kept by the event loop's one thread in plain integers and given to prometheus-client at
+a scrape: an observation costs 0.1-0.3 us instead of 0.3-0.7 (its locks are for threads we do not have).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
 
-class Metrics:
+class Tally:
+    """One number that goes up, or up and down."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def inc(self, by: float = 1) -> None:
+        """Add."""
+        self.value += by
+
+    def dec(self) -> None:
+        """Take one away."""
+        self.value -= 1
+
+    def set(self, value: float) -> None:
+        """Set."""
+        self.value = value
+
+
+class Spread:
+    """How many observations fell into which bucket."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_SECONDS) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Add an observation."""
+        self.counts[bisect_left(_SECONDS, seconds)] += 1
+        self.total += seconds
+
+
+class _Family:
+    """One metric with its labels."""
+
+    def __init__(self, name: str, text: str, labels: Sequence[str]) -> None:
+        self.name = name
+        self.text = text
+        self.labels = labels
+
+
+class Tallies(_Family):
+    """A counter, or a gauge, by labels."""
+
+    def __init__(self, name: str, text: str, labels: Sequence[str] = (), *, gauge: bool = False) -> None:
+        super().__init__(name, text, labels)
+        self._gauge = gauge
+        self._by_label: dict[tuple[str, ...], Tally] = {}
+
+    def of(self, *labels: str) -> Tally:
+        """Return the number with these labels."""
+        found = self._by_label.get(labels)
+        if found is None:
+            found = self._by_label[labels] = Tally()
+        return found
+
+    def family(self) -> Metric:
+        """Return it as prometheus-client shows it."""
+        kind = GaugeMetricFamily if self._gauge else CounterMetricFamily
+        made = kind(self.name, self.text, labels=self.labels)
+        for labels, tally in self._by_label.items():
+            made.add_metric(labels, tally.value)
+        return made
+
+
+class Spreads(_Family):
+    """A histogram of seconds by labels."""
+
+    def __init__(self, name: str, text: str, labels: Sequence[str] = ()) -> None:
+        super().__init__(name, text, labels)
+        self._by_label: dict[tuple[str, ...], Spread] = {}
+
+    def of(self, *labels: str) -> Spread:
+        """Return the histogram with these labels."""
+        found = self._by_label.get(labels)
+        if found is None:
+            found = self._by_label[labels] = Spread()
+        return found
+
+    def family(self) -> Metric:
+        """Return it as prometheus-client shows it."""
+        made = HistogramMetricFamily(self.name, self.text, labels=self.labels)
+        for labels, spread in self._by_label.items():
+            buckets, so_far = list[tuple[str, float]](), 0
+            for bound, count in zip((*_SECONDS, float("inf")), spread.counts, strict=True):
+                so_far += count
+                buckets.append(("+Inf" if bound == float("inf") else str(bound), so_far))
+            made.add_metric(labels, buckets=buckets, sum_value=spread.total)
+        return made
+
+
+class Metrics(Collector):
     """The metrics of one engine, in a registry of their own."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        made = self.registry
-        self.calls = Counter(
-            "stanchion_calls", "Calls that ended", ("operation", "outcome", "code"), registry=made
-        )
-        self.call_seconds = Histogram(
-            "stanchion_call_seconds", "From a call's start to its end", ("operation",), buckets=_SECONDS, registry=made
-        )
-        self.first_chunk_seconds = Histogram(
+        self.calls = Tallies("stanchion_calls", "Calls that ended", ("operation", "outcome", "code"))
+        self.call_seconds = Spreads("stanchion_call_seconds", "From a call's start to its end", ("operation",))
+        self.first_chunk_seconds = Spreads(
             "stanchion_first_chunk_seconds",
             "From a call's start to the first chunk of its answer",
             ("operation",),
-            buckets=_SECONDS,
-            registry=made,
         )
-        self.calls_open = Gauge("stanchion_calls_open", "Calls that are open now", registry=made)
-        self.attempts = Counter(
-            "stanchion_attempts", "Attempts at endpoints that ended", ("endpoint", "outcome", "code"), registry=made
+        self.calls_open = Tallies("stanchion_calls_open", "Calls that are open now", gauge=True)
+        self.attempts = Tallies(
+            "stanchion_attempts", "Attempts at endpoints that ended", ("endpoint", "outcome", "code")
         )
-        self.tokens = Counter(
-            "stanchion_tokens", "Tokens by disjoint class", ("class", "estimated"), registry=made
+        self.tokens = Tallies("stanchion_tokens", "Tokens by disjoint class", ("class", "estimated"))
+        self.retries = Tallies("stanchion_retries", "What was decided after a failed attempt", ("decision",))
+        self.fallbacks = Tallies("stanchion_fallbacks", "Calls passed on to a later target")
+        self.resumes = Tallies("stanchion_resumes", "What became of streams that were cut", ("decision",))
+        self.breaker_open = Tallies(
+            "stanchion_breaker_open", "1 while an endpoint's breaker is not closed", ("endpoint",), gauge=True
         )
-        self.retries = Counter("stanchion_retries", "Retries", ("decision",), registry=made)
-        self.fallbacks = Counter("stanchion_fallbacks", "Calls passed on to a later target", registry=made)
-        self.resumes = Counter("stanchion_resumes", "Cut streams asked for again", ("decision",), registry=made)
-        self.breaker_open = Gauge(
-            "stanchion_breaker_open", "1 while an endpoint's breaker is not closed", ("endpoint",), registry=made
-        )
-        self.outbox_dropped = Counter("stanchion_outbox_dropped", "Items a full outbox dropped", registry=made)
-        self.reloads = Counter("stanchion_config_reloads", "Configuration reloads", ("outcome",), registry=made)
-        self._children: dict[tuple[Any, ...], Any] = {}
+        self.outbox_dropped = Tallies("stanchion_outbox_dropped", "Items a full outbox dropped")
+        self.reloads = Tallies("stanchion_config_reloads", "Configuration reloads", ("outcome",))
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
 
-    def child(self, metric: Any, *labels: str) -> Any:
-        """Return the metric with these labels; the look-up is a dictionary's, not prometheus-client's."""
-        key = (metric, *labels)
-        found = self._children.get(key)
-        if found is None:
-            found = self._children[key] = metric.labels(*labels)
-        return found
-
-    def register(self, collector: Collector) -> None:
-        """Add a face's own collector."""
-        self.registry.register(collector)
+    def collect(self) -> Iterable[Metric]:
+        """Give all metrics to a scrape."""
+        return [each.family() for each in vars(self).values() if isinstance(each, Tallies | Spreads)]

@@ -6,6 +6,8 @@ costs one timer per attempt and nothing per chunk.  Stands next to the provider:
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import msgspec
 
 from stanchion.core.call import Call, Patience
@@ -38,10 +40,8 @@ class AttemptTimeout:
         self._options = options
         self._patience = options.patience()
 
-    async def __call__(self, call: Call, service: Service, /) -> Reply:
+    def __call__(self, call: Call, service: Service, /) -> Awaitable[Reply]:
         """Pass the call on with its patience."""
         options = call.option(AttemptTimeoutOptions, self._options)
         patience = self._patience if options is self._options else options.patience()
-        if patience is not call.patience:
-            call = call.having(patience=patience)
-        return await service(call)
+        return service(call.having(patience=patience))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -37,16 +37,17 @@ class Balance:
         self._options = options
         self._turn = itertools.count()
 
-    async def __call__(self, call: Call, /) -> Reply:
+    def __call__(self, call: Call, /) -> Awaitable[Reply]:
         """Answer from one endpoint.  Raises Unavailable if none is or will be ready."""
+        endpoints = _allowed(call, self._endpoints(call.target))
+        if len(endpoints) == 1 and endpoints[0][0].ready_in(asyncio.get_running_loop().time()) == 0:
+            return endpoints[0][0](call)
+        return self._best_of(endpoints, call)
+
+    async def _best_of(self, endpoints: Sequence[tuple[Endpoint, float]], call: Call) -> Reply:
         wait_most_s = call.option(BalanceOptions, self._options).wait_most_s
         now = asyncio.get_running_loop().time
         give_up_at = min(now() + wait_most_s, call.deadline)
-        endpoints = _allowed(call, self._endpoints(call.target))
-        if len(endpoints) == 1:
-            only = endpoints[0][0]
-            if only.ready_in(now()) == 0:
-                return await only(call)
         while True:
             candidates = [
                 Candidate(endpoint.ready_in(now()), endpoint.in_flight, weight, endpoint.name in call.avoid)

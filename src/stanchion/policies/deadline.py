@@ -12,6 +12,7 @@ import math
 
 import msgspec
 
+from stanchion.core.alarms import timeout_at
 from stanchion.core.call import Call
 from stanchion.core.errors import DeadlineExceeded
 from stanchion.core.reply import Reply
@@ -44,7 +45,7 @@ class Deadline:
         if deadline != call.deadline:
             call = call.having(deadline=deadline)
         try:
-            async with asyncio.timeout_at(deadline):
+            with timeout_at(deadline):
                 return await service(call)
         except TimeoutError:
             raise DeadlineExceeded("the call's deadline passed before an answer began") from None

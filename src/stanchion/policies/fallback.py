@@ -8,7 +8,7 @@ Stands above retry: each target gets its own tries.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from stanchion.core.call import Call
 from stanchion.core.errors import StanchionError, Unavailable, UpstreamError
@@ -28,9 +28,14 @@ class Fallback:
         self._route = route
         self._metrics = metrics
 
-    async def __call__(self, call: Call, service: Service, /) -> Reply:
+    def __call__(self, call: Call, service: Service, /) -> Awaitable[Reply]:
         """Answer from the first target that can.  Raises UnknownModel, or the first target's error."""
         targets = self._route(call)
+        if len(targets) == 1:
+            return service(call.having(target=targets[0], last_target=True))
+        return self._first_of(targets, call, service)
+
+    async def _first_of(self, targets: Sequence[str], call: Call, service: Service) -> Reply:
         first_error: StanchionError | None = None
         last = len(targets) - 1
         for position, target in enumerate(targets):
@@ -41,7 +46,7 @@ class Fallback:
                 if isinstance(error, UpstreamError) and not error.elsewhere:
                     break
             if position < last:
-                self._metrics.fallbacks.inc()
+                self._metrics.fallbacks.of().inc()
         assert first_error is not None  # noqa: S101 - a route has at least one target
         raise first_error
 

@@ -7,6 +7,8 @@ so it is an option of a route.  Stands on top of an endpoint's attempt: a cut is
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import msgspec
 
 from stanchion.core.call import Call, Operation
@@ -29,11 +31,14 @@ class Gather:
     def __init__(self, options: GatherOptions) -> None:
         self._options = options
 
-    async def __call__(self, call: Call, service: Service, /) -> Reply:
+    def __call__(self, call: Call, service: Service, /) -> Awaitable[Reply]:
         """Answer whole.  Raises what the stream raises.  Cancel: the stream is closed."""
         wanted = call.option(GatherOptions, self._options).whole_as_stream
         if not wanted or call.stream or call.operation is not Operation.CHAT:
-            return await service(call)
+            return service(call)
+        return self._gathered(call, service)
+
+    async def _gathered(self, call: Call, service: Service) -> Reply:
         options = {**(call.body.fields.get("stream_options") or {}), "include_usage": True}
         body = call.body.having(stream=True, stream_options=options)
         reply = await service(call.having(stream=True, body=body))

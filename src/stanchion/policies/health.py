@@ -26,7 +26,7 @@ class Health:
     def __init__(self, endpoint: str, options: BreakerOptions, metrics: Metrics) -> None:
         self._endpoint = endpoint
         self._breaker = Breaker(options)
-        self._gauge = metrics.child(metrics.breaker_open, endpoint)
+        self._gauge = metrics.breaker_open.of(endpoint)
         self._was = State.CLOSED
         self.in_flight = 0  # replies that are open
 

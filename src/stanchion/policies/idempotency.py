@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 
 import msgspec
 
@@ -77,14 +77,17 @@ class Idempotency:
         self._recordings: OrderedDict[tuple[str, str], _Recording] = OrderedDict()
         self._size = 0
 
-    async def __call__(self, call: Call, service: Service, /) -> Reply:
+    def __call__(self, call: Call, service: Service, /) -> Awaitable[Reply]:
         """Answer from the recording of the call's key.  Raises KeyReused.  Cancel: the recording goes on."""
         if call.idempotency_key is None:
-            return await service(call)
+            return service(call)
+        return self._recorded(call, call.idempotency_key, service)
+
+    async def _recorded(self, call: Call, name: str, service: Service) -> Reply:
         now = asyncio.get_running_loop().time
         self._forget(now())
-        key = (call.caller, call.idempotency_key)
-        fingerprint = hashlib.sha256(call.operation.value.encode() + b"\0" + call.body.raw).digest()
+        key = (call.caller, name)
+        fingerprint = hashlib.sha256(call.operation.path.encode() + b"\0" + call.body.raw).digest()
         recording = self._recordings.get(key)
         if recording is None:
             if len(self._recordings) >= self._options.most_keys:

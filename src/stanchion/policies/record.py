@@ -10,6 +10,8 @@ import asyncio
 import logging
 from functools import partial
 
+import msgspec
+
 from stanchion.core.call import Call
 from stanchion.core.errors import StanchionError
 from stanchion.core.reply import End, Reply
@@ -31,7 +33,7 @@ class Record:
         """Pass the call on; record how it ends."""
         clock = asyncio.get_running_loop().time
         started_at = clock()
-        self._metrics.calls_open.inc()
+        self._metrics.calls_open.of().inc()
         try:
             reply = await service(call)
         except asyncio.CancelledError as error:
@@ -56,14 +58,14 @@ class Record:
         end: End,
         error: BaseException | None,
     ) -> None:
-        metrics, operation = self._metrics, call.operation.value
+        metrics, operation = self._metrics, call.operation.path
         code = _code(end, error)
-        metrics.calls_open.dec()
-        metrics.child(metrics.calls, operation, end.value, code).inc()
-        metrics.child(metrics.call_seconds, operation).observe(now - started_at)
+        metrics.calls_open.of().dec()
+        metrics.calls.of(operation, end.word, code).inc()
+        metrics.call_seconds.of(operation).observe(now - started_at)
         if reply is not None:
             if reply.first_at is not None:
-                metrics.child(metrics.first_chunk_seconds, operation).observe(reply.first_at - started_at)
+                metrics.first_chunk_seconds.of(operation).observe(reply.first_at - started_at)
         if call.trail.usage is not None:
             self._count_tokens(call.trail.usage)
         if log.isEnabledFor(logging.INFO):
@@ -71,10 +73,9 @@ class Record:
 
     def _count_tokens(self, usage: Usage) -> None:
         estimated = "true" if usage.estimated else "false"
-        for name in CLASSES:
-            tokens: int = getattr(usage, name)
+        for name, tokens in zip(CLASSES, msgspec.structs.astuple(usage), strict=False):
             if tokens:
-                self._metrics.child(self._metrics.tokens, name, estimated).inc(tokens)
+                self._metrics.tokens.of(name, estimated).inc(tokens)
 
     def _line(
         self, call: Call, started_at: float, now: float, reply: Reply | None, end: End, code: str
@@ -86,9 +87,9 @@ class Record:
             logging.INFO,
             "call.ended",
             id=call.id,
-            operation=call.operation.value,
+            operation=call.operation.path,
             stream=call.stream,
-            outcome=end.value,
+            outcome=end.word,
             code=code or None,
             endpoint=reply.head.endpoint if reply is not None else None,
             attempts=len(call.trail.attempts),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -44,12 +44,15 @@ class Resume:
         self._options = options
         self._metrics = metrics
 
-    async def __call__(self, call: Call, service: Service, /) -> Reply:
+    def __call__(self, call: Call, service: Service, /) -> Awaitable[Reply]:
         """Pass the call on; stand by if its stream can be resumed."""
         options = call.option(ResumeOptions, self._options)
-        reply = await service(call)
         if not call.stream or not _verifies(options, call):
-            return reply
+            return service(call)
+        return self._stood_by(call, service, options)
+
+    async def _stood_by(self, call: Call, service: Service, options: ResumeOptions) -> Reply:
+        reply = await service(call)
         stream = _Stream(self, call, service, options)
         # a reply of its own: the first one ends, and is told so, when it is cut
         stream.outer = Reply(reply.head, stream.chunks(reply))
@@ -57,7 +60,7 @@ class Resume:
 
     def decided(self, call: Call, decision: str, code: str | None) -> None:
         """Count and log what became of a cut."""
-        self._metrics.child(self._metrics.resumes, decision).inc()
+        self._metrics.resumes.of(decision).inc()
         log_event(log, logging.INFO, "resume.decided", id=call.id, decision=decision, code=code)
 
 

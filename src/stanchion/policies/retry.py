@@ -82,7 +82,7 @@ class Retry:
     def _wait_s(self, call: Call, error: UpstreamError, options: RetryOptions, now: float) -> float | None:
         """Return the seconds to wait before the next try, or None for no further try."""
         decision, wait_s = self._decide(call, error, options, now)
-        self._metrics.child(self._metrics.retries, decision).inc()
+        self._metrics.retries.of(decision).inc()
         log_event(
             log,
             logging.INFO,

@@ -42,9 +42,9 @@ class TraceAttempt:
 
     def _ended(self, attempt: Attempt, end: End, error: BaseException | None) -> None:
         attempt.ended_at = asyncio.get_running_loop().time()
-        attempt.outcome = end.value
+        attempt.outcome = end.word
         kind = ""
         if isinstance(error, UpstreamError):
             attempt.code, attempt.sent, kind = error.code, error.sent.value, type(error).__name__
             attempt.status = error.upstream_status
-        self._metrics.child(self._metrics.attempts, self._endpoint, end.value, kind).inc()
+        self._metrics.attempts.of(self._endpoint, end.word, kind).inc()

@@ -5,6 +5,8 @@ Before: checks.  After: nothing.  Stands above all that keeps state.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from stanchion.core.call import Call
 from stanchion.core.errors import InvalidCall
 from stanchion.core.reply import Reply
@@ -15,10 +17,10 @@ from stanchion.rules.shapes import problem
 class Validate:
     """Shape only: unknown fields pass."""
 
-    async def __call__(self, call: Call, service: Service, /) -> Reply:
+    def __call__(self, call: Call, service: Service, /) -> Awaitable[Reply]:
         """Pass a well-shaped call on.  Raises InvalidCall, the caller's fault."""
         found = problem(call.operation, call.body.fields)
         if found is not None:
             param, message = found
             raise InvalidCall(message, param=param)
-        return await service(call)
+        return service(call)

@@ -18,12 +18,23 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from stanchion._version import __version__
+from stanchion.core.alarms import alarms, timeout_at
 from stanchion.core.call import Patience
 from stanchion.core.errors import Cut, DeadlineExceeded, Silent, Unreachable, Unusable, UpstreamError
 
 log = logging.getLogger(__name__)
 _DRAIN_S = 0.2  # seconds: the terminating chunk comes with the last event, or not at all
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+
+
+# Of every request.  No compression: chunks are forwarded as they come.
+_HEADERS = {
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": f"stanchion/{__version__}",
+}
 
 
 class HttpOptions(msgspec.Struct, frozen=True):
@@ -60,22 +71,22 @@ class HttpClient:
                 ttl_dns_cache=60,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
+            headers=_HEADERS,
             timeout=_NO_TIMEOUT,  # ours are set per attempt, see Limits
             auto_decompress=True,
             trust_env=False,
         )
 
-    async def send(
+    async def open(
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limits: Limits
     ) -> HttpAnswer:
-        """Send a request; return when the answer's headers are there.
+        """Send a request; return when the answer's headers are there, and of a whole answer the body.
 
-        Raises Unreachable, Silent, Unusable or DeadlineExceeded.  Cancel: the socket is closed.
+        Raises Unreachable, Silent, Unusable, Cut or DeadlineExceeded.  Cancel: the socket is closed.
         """
-        started_at = asyncio.get_running_loop().time()
-        answer = HttpAnswer(limits, started_at, self._options.answer_most_bytes)
+        answer = HttpAnswer(limits, asyncio.get_running_loop().time(), self._options.answer_most_bytes)
         try:
-            async with asyncio.timeout_at(answer.first_byte_until()):
+            with timeout_at(answer.first_byte_until()):
                 answer.response = await self._session.request(
                     method,
                     url,
@@ -85,6 +96,8 @@ class HttpClient:
                     proxy=self._options.proxy or None,
                     timeout=_connect_timeout(limits.patience.connect_s),
                 )
+                if not limits.stream:
+                    answer.body = await answer.read_body()
         except TimeoutError as error:
             if isinstance(error, aiohttp.ConnectionTimeoutError):
                 raise Unreachable("no connection to the provider in time", code="connect_timeout") from error
@@ -134,9 +147,10 @@ def _before_headers(error: Exception) -> UpstreamError:
 class HttpAnswer:
     """An answer whose headers are there.  Read it whole or in reads; at its end it gives itself back."""
 
-    __slots__ = ("_begun", "_ends", "_limits", "_most", "_started_at", "_timer", "_waits_since", "response")
+    __slots__ = ("_alarm", "_begun", "_ends", "_limits", "_most", "_started_at", "_waits_since", "body", "response")
 
     response: aiohttp.ClientResponse
+    body: bytes  # of a whole answer
 
     def __init__(self, limits: Limits, started_at: float, most: int) -> None:
         self._limits = limits
@@ -144,7 +158,7 @@ class HttpAnswer:
         self._most = most
         self._ends = min(started_at + limits.patience.total_s, limits.deadline)
         self._begun = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = 0
         self._waits_since: float | None = None
 
     def first_byte_until(self) -> float:
@@ -164,18 +178,23 @@ class HttpAnswer:
         return self.response.headers
 
     async def read_whole(self) -> bytes:
-        """Read the body to its end.  Raises Cut, or DeadlineExceeded."""
-        parts, size = list[bytes](), 0
+        """Read the body to its end.  Raises Cut, or DeadlineExceeded.  Cancel: the socket is closed."""
         try:
-            async with asyncio.timeout_at(self._ends):
-                while data := await self.response.content.readany():
-                    parts.append(data)
-                    size += len(data)
-                    if size > self._most:
-                        raise Cut(f"the answer is longer than {self._most} bytes", code="answer_too_long")
+            with timeout_at(self._ends):
+                return await self.read_body()
         except TimeoutError:
-            self.abort()
             raise self.timed_out() from None
+
+    async def read_body(self) -> bytes:
+        """Read the body to its end.  The caller bounds the time.  Raises Cut.  Cancel: the socket is closed."""
+        content, parts, size = self.response.content, list[bytes](), 0
+        try:
+            while not content.at_eof():
+                self._begun = True
+                parts.append(await content.readany())
+                size += len(parts[-1])
+                if size > self._most:
+                    raise Cut(f"the answer is longer than {self._most} bytes", code="answer_too_long")
         except (aiohttp.ClientError, OSError) as error:
             self.abort()
             raise Cut("the connection broke in the middle of the answer", code="reset_in_answer") from error
@@ -193,8 +212,8 @@ class HttpAnswer:
         loop = asyncio.get_running_loop()
         content = self.response.content
         self._waits_since = loop.time()
-        if self._timer is None:
-            self._timer = loop.call_at(self.first_byte_until(), self._check, loop)
+        if not self._alarm:
+            self._alarm = alarms().set(self.first_byte_until(), self._check)
         try:
             data = await content.readany()
         except TimeoutError:
@@ -208,19 +227,19 @@ class HttpAnswer:
             raise
         self._waits_since = None
         if not data:
-            self._timer.cancel()
+            alarms().take_back(self._alarm)
         elif not self._begun:
             self._begun = True
-            self._timer.cancel()
-            self._timer = loop.call_at(self._next_check(loop.time()), self._check, loop)
+            alarms().take_back(self._alarm)
+            self._alarm = alarms().set(self._next_check(loop.time()), self._check)
         return data
 
     def _next_check(self, since: float) -> float:
         return min(self._ends, since + self._limits.patience.stall_s)
 
-    def _check(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Look whether the read that waits waits too long; one timer serves all reads of an answer."""
-        now = loop.time()
+    def _check(self) -> None:
+        """Look whether the read that waits waits too long; one alarm serves all reads of an answer."""
+        now = asyncio.get_running_loop().time()
         since = self._waits_since
         if now < self._ends:
             if since is None:
@@ -228,7 +247,7 @@ class HttpAnswer:
             else:
                 due = self._next_check(since) if self._begun else self.first_byte_until()
             if now < due:
-                self._timer = loop.call_at(due, self._check, loop)
+                self._alarm = alarms().set(due, self._check)
                 return
         self.response.content.set_exception(TimeoutError("no data in time"))
         self.response.close()
@@ -248,7 +267,7 @@ class HttpAnswer:
     async def drain(self) -> None:
         """Take the end of a body whose content is known to be complete, so its connection can be used again."""
         try:
-            async with asyncio.timeout(_DRAIN_S):
+            with timeout_at(asyncio.get_running_loop().time() + _DRAIN_S):
                 while await self.response.content.readany():
                     pass
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -258,6 +277,6 @@ class HttpAnswer:
 
     def abort(self) -> None:
         """End here: give the connection back if the body had ended, else close the socket now."""
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._alarm:
+            alarms().take_back(self._alarm)
         self.response.close()

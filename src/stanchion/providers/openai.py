@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 from yarl import URL
 
-from stanchion._version import __version__
 from stanchion.core.call import Body, Call, Operation
 from stanchion.core.chunk import Chunk
 from stanchion.core.errors import Refused, Unusable, UpstreamError
@@ -49,7 +48,7 @@ class OpenAIEndpoint:
     def __init__(self, spec: EndpointSpec, http: HttpClient) -> None:
         self._spec = spec
         self._http = http
-        self._urls = {each: URL(f"{spec.base_url}/{each.value}") for each in Operation}
+        self._urls = {each.path: URL(f"{spec.base_url}/{each.path}") for each in Operation}
         self._headers = _headers(spec)
         self._secret = spec.key.reveal().encode() if spec.key is not None else b""
         self._tokens_per_s = 30.0  # learned; for the cost of answers that nobody waited for
@@ -74,13 +73,13 @@ class OpenAIEndpoint:
         method = "GET" if call.operation is Operation.MODELS else "POST"
         raw = None if method == "GET" else body.raw
         limits = Limits(call.patience, call.deadline, call.stream)
-        answer = await self._http.send(method, self._urls[call.operation], headers, raw, limits)
+        answer = await self._http.open(method, self._urls[call.operation.path], headers, raw, limits)
         head = Head(status=answer.status, endpoint=self._spec.name, model=self._spec.model, headers=answer.headers)
         if answer.status >= 300:
-            raise await self._refused(answer)
+            raise await self._refused(answer, stream=call.stream)
         if call.stream:
             return self._stream(call, answer, head, strip_usage)
-        return await self._whole(call, answer, head, started_at)
+        return self._whole(call, answer, head, started_at)
 
     def _body(self, call: Call) -> tuple[Body, bool]:
         """Return the body as this endpoint needs it, and whether usage must be stripped from the stream."""
@@ -97,10 +96,9 @@ class OpenAIEndpoint:
                 strip = True
         return (body.having(**changes) if changes else body), strip
 
-    async def _whole(self, call: Call, answer: HttpAnswer, head: Head, started_at: float) -> Reply:
+    def _whole(self, call: Call, answer: HttpAnswer, head: Head, started_at: float) -> Reply:
         clock = asyncio.get_running_loop().time
-        raw = await answer.read_whole()
-        chunk = Chunk(raw, read_whole(call.operation))
+        chunk = Chunk(answer.body, read_whole(call.operation))
         usage = chunk.events[0].usage  # reading the events is the judgement whether this is an answer
         if usage is not None and usage.completion_tokens > 20:
             # a moving average over about ten answers
@@ -132,11 +130,12 @@ class OpenAIEndpoint:
         """Blank our key where a provider repeats it."""
         return text.replace(self._secret, b"[key]") if self._secret else text
 
-    async def _refused(self, answer: HttpAnswer) -> UpstreamError:
+    async def _refused(self, answer: HttpAnswer, *, stream: bool) -> UpstreamError:
         """Read an error answer and make it an error that states facts."""
         status = answer.status
         try:
-            body = self._blank((await answer.read_whole())[:_ERROR_MOST])
+            raw = await answer.read_whole() if stream else answer.body
+            body = self._blank(raw[:_ERROR_MOST])
         except UpstreamError:
             body = b""  # the status is there, the words are not
         if status < 400:
@@ -166,14 +165,8 @@ def _answers(call: Call) -> int:
 
 
 def _headers(spec: EndpointSpec) -> dict[str, str]:
-    """Make the headers every request to this endpoint has."""
-    headers: dict[str, str] = {
-        "Content-Type": "application/json",
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",  # chunks are forwarded as they come
-        "User-Agent": f"stanchion/{__version__}",
-        **dict(spec.headers),
-    }
+    """Make the headers that requests to this endpoint have beside those of all."""
+    headers = dict(spec.headers)
     if spec.key is not None and spec.preset.auth == "bearer":
         headers["Authorization"] = Hidden(f"Bearer {spec.key.reveal()}")
     elif spec.key is not None and spec.preset.auth == "api-key":

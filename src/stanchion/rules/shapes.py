@@ -15,20 +15,19 @@ Problem = tuple[str, str]  # (param, what is wrong)
 
 def problem(operation: Operation, fields: Mapping[str, Any]) -> Problem | None:
     """Return the first thing that is wrong, or None."""
-    for name in _CHECKS[operation]:
-        value = fields.get(name, _ABSENT)
-        found = _RULES[name](value)
-        if found is not None:
-            return (found[0] or name, found[1])
+    required = _REQUIRED.get(operation.path)
+    if required is not None and required not in fields:
+        return (required, f"you must provide '{required}'")
+    for name, value in fields.items():
+        rule = _RULES.get(name)
+        if rule is not None and value is not None:
+            found = rule(value)
+            if found is not None:
+                return found
     return None
 
 
-_ABSENT = object()
-
-
 def _messages(value: Any) -> Problem | None:
-    if value is _ABSENT:
-        return ("messages", "you must provide 'messages'")
     if not isinstance(value, list) or not value:
         return ("messages", "'messages' must be a list with at least one message")
     for index, message in enumerate(value):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
@@ -39,19 +38,15 @@ def _messages(value: Any) -> Problem | None:
     return None
 
 
-def _present(name: str) -> Callable[[Any], Problem | None]:
+def _filled(name: str) -> Callable[[Any], Problem | None]:
     def check(value: Any) -> Problem | None:
-        if value is _ABSENT or value is None or value in ("", []):
-            return (name, f"you must provide '{name}'")
-        return None
+        return (name, f"'{name}' must not be empty") if value in ("", []) else None
 
     return check
 
 
 def _number(name: str) -> Callable[[Any], Problem | None]:
     def check(value: Any) -> Problem | None:
-        if value is _ABSENT or value is None:
-            return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             return (name, f"'{name}' must be a number")
         return None
@@ -61,8 +56,6 @@ def _number(name: str) -> Callable[[Any], Problem | None]:
 
 def _count(name: str) -> Callable[[Any], Problem | None]:
     def check(value: Any) -> Problem | None:
-        if value is _ABSENT or value is None:
-            return None
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             return (name, f"'{name}' must be a whole number of at least 1")
         return None
@@ -72,7 +65,7 @@ def _count(name: str) -> Callable[[Any], Problem | None]:
 
 def _object(name: str) -> Callable[[Any], Problem | None]:
     def check(value: Any) -> Problem | None:
-        if value is _ABSENT or value is None or isinstance(value, dict):
+        if isinstance(value, dict):
             return None
         return (name, f"'{name}' must be an object")
 
@@ -81,7 +74,7 @@ def _object(name: str) -> Callable[[Any], Problem | None]:
 
 def _list(name: str) -> Callable[[Any], Problem | None]:
     def check(value: Any) -> Problem | None:
-        if value is _ABSENT or value is None or isinstance(value, list):
+        if isinstance(value, list):
             return None
         return (name, f"'{name}' must be a list")
 
@@ -90,8 +83,8 @@ def _list(name: str) -> Callable[[Any], Problem | None]:
 
 _RULES: dict[str, Callable[[Any], Problem | None]] = {
     "messages": _messages,
-    "input": _present("input"),
-    "prompt": _present("prompt"),
+    "input": _filled("input"),
+    "prompt": _filled("prompt"),
     "temperature": _number("temperature"),
     "top_p": _number("top_p"),
     "n": _count("n"),
@@ -102,21 +95,9 @@ _RULES: dict[str, Callable[[Any], Problem | None]] = {
     "tools": _list("tools"),
     "metadata": _object("metadata"),
 }
-_CHECKS: dict[Operation, tuple[str, ...]] = {
-    Operation.CHAT: (
-        "messages",
-        "temperature",
-        "top_p",
-        "n",
-        "max_tokens",
-        "max_completion_tokens",
-        "stream_options",
-        "tools",
-        "metadata",
-    ),
-    Operation.COMPLETIONS: ("prompt", "temperature", "top_p", "n", "max_tokens", "stream_options"),
-    Operation.RESPONSES: ("temperature", "top_p", "max_output_tokens", "tools", "metadata"),
-    Operation.EMBEDDINGS: ("input",),
-    Operation.MODERATIONS: ("input",),
-    Operation.MODELS: (),
+_REQUIRED = {
+    Operation.CHAT.path: "messages",
+    Operation.COMPLETIONS.path: "prompt",
+    Operation.EMBEDDINGS.path: "input",
+    Operation.MODERATIONS.path: "input",
 }

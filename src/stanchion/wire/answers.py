@@ -219,7 +219,7 @@ def is_usage_only(data: bytes) -> bool:
 
 def read_whole(operation: Operation) -> Callable[[bytes], Sequence[Event]]:
     """Return the reader of a whole body of this operation."""
-    return _WHOLE[operation]
+    return _WHOLE[operation.path]
 
 
 def read_stream(operation: Operation) -> Callable[[bytes], Sequence[Event]]:
@@ -287,11 +287,11 @@ def _refuse_error(error: object) -> None:
         raise Unusable("the provider answered with an error under a success status", code="error_in_success")
 
 
-_WHOLE: dict[Operation, Callable[[bytes], Sequence[Event]]] = {
-    Operation.CHAT: _whole_chat,
-    Operation.COMPLETIONS: _whole_chat,
-    Operation.RESPONSES: _whole_response,
-    Operation.EMBEDDINGS: _whole_list,
-    Operation.MODERATIONS: _whole_list,
-    Operation.MODELS: _whole_list,
+_WHOLE: dict[str, Callable[[bytes], Sequence[Event]]] = {
+    Operation.CHAT.path: _whole_chat,
+    Operation.COMPLETIONS.path: _whole_chat,
+    Operation.RESPONSES.path: _whole_response,
+    Operation.EMBEDDINGS.path: _whole_list,
+    Operation.MODERATIONS.path: _whole_list,
+    Operation.MODELS.path: _whole_list,
 }

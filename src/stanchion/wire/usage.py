@@ -61,5 +61,7 @@ def usage_of(wire: WireUsage) -> Usage:
 
 def _take(part: int | None, whole: int) -> tuple[int, int]:
     """Split `whole` into a part, at most all of it, and the rest."""
-    taken = min(max(0, part or 0), whole)
+    if not part:
+        return 0, whole
+    taken = min(max(0, part), whole)
     return taken, whole - taken
