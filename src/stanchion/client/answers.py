@@ -1,0 +1,309 @@
+"""Light typed answers.  The bytes are kept as they came; what nobody looks at is never decoded.
+
+No `repr` shows content: an answer may stand in a log, a traceback or a debugger's list of locals.
+"""
+
+from __future__ import annotations
+
+import array
+import base64
+import sys
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import msgspec
+
+from stanchion.client.cost import Prices
+from stanchion.core.chunk import Event
+from stanchion.core.errors import Unusable
+from stanchion.core.reply import Head
+from stanchion.core.trail import Attempt, Trail
+from stanchion.core.usage import Usage
+
+T = TypeVar("T")
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Timing(msgspec.Struct, frozen=True, gc=False):
+    """How long a call took, in seconds from its start."""
+
+    total_s: float
+    first_chunk_s: float | None  # a whole answer is one chunk
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What is known of an answer beside its content."""
+
+    head: Head
+    usage: Usage | None
+    trail: Trail
+    prices: Prices
+    started_at: float  # these three on the event loop's clock
+    first_at: float | None
+    ended_at: float
+
+
+class ToolCall(msgspec.Struct, gc=False):
+    """One call of a tool that the model asks for."""
+
+    id: str = ""
+    name: str = ""
+    arguments: str = ""  # JSON text; of a custom tool its free text
+    index: int = 0
+
+    def parsed(self, kind: type[T]) -> T:
+        """Return the arguments as this type: a dict, a msgspec Struct, a dataclass.  Raises Unusable."""
+        return parse(self.arguments, kind, "the tool's arguments")
+
+    def __repr__(self) -> str:
+        return f"<ToolCall {self.name!r}>"  # never the arguments
+
+
+class Choice:
+    """One of the answers to a chat completion."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self.data = data  # all of it, fields that nobody here knows included
+
+    @property
+    def index(self) -> int:
+        """Which of the `n` answers."""
+        return self.data.get("index", 0)
+
+    @property
+    def message(self) -> Mapping[str, Any]:
+        """The message, as it can be sent back in `messages`."""
+        return self.data.get("message") or {}
+
+    @property
+    def text(self) -> str:
+        """What is shown to a person."""
+        return self.message.get("content") or ""
+
+    @property
+    def refusal(self) -> str | None:
+        """What the model says instead, where it refuses."""
+        return self.message.get("refusal")
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why it ended: stop, length, tool_calls, content_filter."""
+        return self.data.get("finish_reason")
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """The tools to call."""
+        return read_tool_calls(self.message)
+
+    def __repr__(self) -> str:
+        return f"<Choice {self.index} finish_reason={self.finish_reason!r}>"  # never the text
+
+
+class Answer:
+    """What every answer has."""
+
+    __slots__ = ("_data", "_event", "_facts", "raw")
+
+    def __init__(self, raw: bytes, event: Event, facts: Facts) -> None:
+        self.raw = raw  # the body as it came
+        self._event = event
+        self._facts = facts
+        self._data: dict[str, Any] | None = None
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The body, decoded at the first look."""
+        data = self._data
+        if data is None:
+            data = self._data = _decode(self.raw)
+        return data
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens of this answer, in disjoint classes; `usage.total_tokens` is their sum."""
+        return self._facts.usage
+
+    @property
+    def cost(self) -> Decimal | None:
+        """What this answer cost, in dollars; None if its tokens or its model's price are not known."""
+        if self.usage is None:
+            return None
+        return self._facts.prices.cost(self.usage, *names(self._facts.head, self._event.model))
+
+    @property
+    def attempts(self) -> Sequence[Attempt]:
+        """Every try at every endpoint, in order; the last one answered."""
+        return self._facts.trail.attempts
+
+    @property
+    def timing(self) -> Timing:
+        """How long it took."""
+        return timing(self._facts.started_at, self._facts.first_at, self._facts.ended_at)
+
+    @property
+    def model(self) -> str:
+        """The model that answered, in the provider's words."""
+        return self._event.model or self._facts.head.model
+
+    @property
+    def endpoint(self) -> str:
+        """Which endpoint answered: "provider/model"."""
+        return self._facts.head.endpoint
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The provider's response headers; names in lower case find them."""
+        return self._facts.head.headers
+
+    @property
+    def request_id(self) -> str | None:
+        """The provider's id of this request: what its support asks for."""
+        return self.headers.get("x-request-id")
+
+    def __repr__(self) -> str:
+        tokens = f", {self.usage.total_tokens} tokens" if self.usage is not None else ""
+        return f"<{type(self).__name__} of {self.model} from {self.endpoint}{tokens}>"  # never the content
+
+
+class ChatReply(Answer):
+    """The answer to a chat completion."""
+
+    __slots__ = ()
+
+    @property
+    def text(self) -> str:
+        """What is shown to a person, of the first choice."""
+        return self._event.text
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the first choice ended."""
+        return self._event.finish_reason
+
+    @property
+    def choices(self) -> list[Choice]:
+        """All `n` answers."""
+        return [Choice(each) for each in self.data.get("choices") or ()]
+
+    @property
+    def message(self) -> Mapping[str, Any]:
+        """The first choice's message, as it can be sent back in `messages`."""
+        return self.choices[0].message
+
+    @property
+    def refusal(self) -> str | None:
+        """What the model says instead, where it refuses."""
+        return self.choices[0].refusal
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """The tools to call, of the first choice."""
+        return self.choices[0].tool_calls
+
+    def parsed(self, kind: type[T]) -> T:
+        """Return the text as this type: a msgspec Struct, a dataclass, a TypedDict or a pydantic model.
+
+        Raises Unusable if the text is not of that shape.
+        """
+        return parse(self.text, kind, "the answer")
+
+
+class ResponseReply(Answer):
+    """The answer of the Responses API."""
+
+    __slots__ = ()
+
+    @property
+    def text(self) -> str:
+        """What is shown to a person."""
+        return self._event.text
+
+    @property
+    def status(self) -> str | None:
+        """How it ended: completed, incomplete, failed."""
+        return self._event.finish_reason
+
+    @property
+    def output(self) -> list[dict[str, Any]]:
+        """The output's items."""
+        return self.data.get("output") or []
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """The tools to call."""
+        return [
+            ToolCall(item.get("call_id") or "", item.get("name") or "", item.get("arguments") or "", position)
+            for position, item in enumerate(self.output)
+            if item.get("type") == "function_call"
+        ]
+
+    def parsed(self, kind: type[T]) -> T:
+        """Return the text as this type.  Raises Unusable if it is not of that shape."""
+        return parse(self.text, kind, "the answer")
+
+
+class EmbeddingReply(Answer):
+    """The answer to a call for embeddings."""
+
+    __slots__ = ()
+
+    @property
+    def vectors(self) -> list[Sequence[float]]:
+        """The vectors, in the order of the inputs; `encoding_format="base64"` gives arrays of floats."""
+        return [_vector(each.get("embedding")) for each in self.data.get("data") or ()]
+
+    @property
+    def vector(self) -> Sequence[float]:
+        """The first vector."""
+        return self.vectors[0]
+
+
+class Model(msgspec.Struct, frozen=True, gc=False):
+    """A model that can be asked."""
+
+    id: str
+    owned_by: str = ""
+    created: int = 0
+
+
+def read_tool_calls(message: Mapping[str, Any]) -> list[ToolCall]:
+    """Read the tool calls of a message, or the pieces of them in a delta."""
+    found = list[ToolCall]()
+    for position, each in enumerate(message.get("tool_calls") or ()):
+        called = each.get("function") or each.get("custom") or {}
+        arguments = called.get("arguments") or called.get("input") or ""
+        index = each.get("index", position)
+        found.append(ToolCall(each.get("id") or "", called.get("name") or "", arguments, index))
+    return found
+
+
+def parse(text: str, kind: type[T], what: str) -> T:
+    """Decode JSON text as a type.  Raises Unusable; its message holds none of the text."""
+    validate = getattr(kind, "model_validate_json", None)  # pydantic's, without knowing pydantic
+    try:
+        return msgspec.json.decode(text, type=kind) if validate is None else validate(text)
+    except ValueError as error:  # msgspec's, pydantic's and that of a lone surrogate
+        why = f": {error}" if isinstance(error, msgspec.ValidationError) else ""
+        raise Unusable(f"{what} cannot be read as {kind.__name__}{why}", code="not_of_shape") from None
+
+
+def names(head: Head, said: str | None) -> tuple[str, ...]:
+    """Return the names under which a price may stand, the closest first."""
+    return head.endpoint.partition("#")[0], head.model, said or ""
+
+
+def timing(started_at: float, first_at: float | None, ended_at: float) -> Timing:
+    """Return the durations between points of the loop's clock."""
+    return Timing(ended_at - started_at, None if first_at is None else first_at - started_at)
+
+
+def _vector(found: Any) -> Sequence[float]:
+    if not isinstance(found, str):
+        return found
+    floats = array.array("f", base64.b64decode(found))
+    if sys.byteorder == "big":
+        floats.byteswap()  # the wire is little-endian
+    return floats
