@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from stanchion.client.exchange import ROOT, Answered, Asked, exchange, stream_bytes
+from stanchion.client.portal import Portal
 from stanchion.core.errors import (
     Cut,
     DeadlineExceeded,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from stanchion.client.async_client import AsyncClient
     from stanchion.client.sync_client import Client
 
+T = TypeVar("T")
 _ORIGIN = "http://stanchion.invalid"  # RFC 2606: no such host, should a request ever miss the transport
 _WAITED_IN_VAIN = frozenset({"first_token_timeout", "attempt_timeout"})
 
@@ -35,7 +37,7 @@ _WAITED_IN_VAIN = frozenset({"first_token_timeout", "attempt_timeout"})
 def async_openai(client: AsyncClient, options: dict[str, Any]) -> AsyncOpenAI:
     """Return an `AsyncOpenAI` over the client.  Raises SettingsError where the SDK is missing."""
     sdk, http = _sdk()
-    transport = classes(http).AsyncEngineTransport(client)
+    transport = _as(AsyncEngineTransport, http, "AsyncBaseTransport")(client, http)
     over = _module(http).AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
     return sdk.AsyncOpenAI(**_options(options), http_client=over)
 
@@ -43,7 +45,7 @@ def async_openai(client: AsyncClient, options: dict[str, Any]) -> AsyncOpenAI:
 def sync_openai(client: Client, options: dict[str, Any]) -> OpenAI:
     """Return an `OpenAI` over the client.  Raises SettingsError where the SDK is missing."""
     sdk, http = _sdk()
-    transport = classes(http).EngineTransport(client)
+    transport = _as(EngineTransport, http, "BaseTransport")(client, http)
     over = _module(http).Client(transport=transport, trust_env=False, follow_redirects=False)
     return sdk.OpenAI(**_options(options), http_client=over)
 
@@ -67,95 +69,108 @@ def _module(http: str) -> Any:
     return importlib.import_module(http)
 
 
-class Classes:
-    """The transports for one HTTP library."""
+class AsyncBytes:
+    """A streamed reply as a byte stream."""
 
-    def __init__(self, http: str) -> None:
-        """`http`: "httpx" or "httpx2"."""
-        library = _module(http)
+    def __init__(self, reply: Reply, library: Any) -> None:
+        self._reply = reply
+        self._library = library
+        self._bytes = stream_bytes(reply)
 
-        class AsyncBytes(library.AsyncByteStream):
-            """A streamed reply as the library's byte stream."""
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for data in self._bytes:
+                yield data
+        except StanchionError as error:
+            raise broken(error, self._library, None) from error
 
-            def __init__(self, reply: Reply) -> None:
-                self._reply = reply
-                self._bytes = stream_bytes(reply)
+    async def aclose(self) -> None:
+        """End the call now."""
+        await self._bytes.aclose()
+        await self._reply.aclose()  # bytes that nobody began to read close nothing
 
-            async def __aiter__(self) -> AsyncIterator[bytes]:
-                try:
-                    async for data in self._bytes:
-                        yield data
-                except StanchionError as error:
-                    raise broken(error, library, None) from error
 
-            async def aclose(self) -> None:
-                await self._bytes.aclose()
-                await self._reply.aclose()  # bytes that nobody began to read close nothing
+class SyncBytes:
+    """A streamed reply as a byte stream, read in the portal."""
 
-        class AsyncEngineTransport(library.AsyncBaseTransport):
-            """Answers every request from the engine of the running event loop."""
+    def __init__(self, reply: Reply, library: Any, portal: Portal) -> None:
+        self._reply = reply
+        self._library = library
+        self._portal = portal
+        self._bytes = stream_bytes(reply)
 
-            def __init__(self, client: AsyncClient) -> None:
-                self._client = client
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            while data := self._portal.run(_next, self._bytes):
+                yield data
+        except StanchionError as error:
+            raise broken(error, self._library, None) from error
 
-            async def handle_async_request(self, request: Any) -> Any:
-                asked = _asked(request, await request.aread())
-                try:
-                    answered = await exchange(await self._client.engine(), asked)
-                except StanchionError as error:
-                    raise broken(error, library, request) from error
-                reply = answered.reply
-                content = {"stream": AsyncBytes(reply)} if reply else {"content": answered.body}
-                return library.Response(answered.status, headers=answered.headers, request=request, **content)
+    def close(self) -> None:
+        """End the call now."""
+        if self._reply.end is None:
+            self._portal.run(self._bytes.aclose)
+            self._portal.run(self._reply.aclose)
 
-        class SyncBytes(library.SyncByteStream):
-            """A streamed reply, read in the portal."""
 
-            def __init__(self, reply: Reply, client: Client) -> None:
-                self._reply = reply
-                self._portal = client.portal
-                self._bytes = stream_bytes(reply)
+class AsyncEngineTransport:
+    """Answers every request from the engine of the running event loop."""
 
-            def __iter__(self) -> Iterator[bytes]:
-                try:
-                    while data := self._portal.run(anext, self._bytes, b""):
-                        yield data
-                except StanchionError as error:
-                    raise broken(error, library, None) from error
+    def __init__(self, client: AsyncClient, http: str) -> None:
+        self._client = client
+        self._http = http
 
-            def close(self) -> None:
-                if self._reply.end is None:
-                    self._portal.run(self._bytes.aclose)
-                    self._portal.run(self._reply.aclose)
+    async def handle_async_request(self, request: Any) -> Any:
+        """Answer.  Raises the library's errors where the SDK must see a broken connection."""
+        library = _module(self._http)
+        asked = _asked(request, await request.aread())
+        try:
+            answered = await exchange(await self._client.engine(), asked)
+        except StanchionError as error:
+            raise broken(error, library, request) from error
+        if answered.reply is None:
+            return _response(library, request, answered, content=answered.body)
+        stream = _as(AsyncBytes, self._http, "AsyncByteStream")(answered.reply, library)
+        return _response(library, request, answered, stream=stream)
 
-        class EngineTransport(library.BaseTransport):
-            """Answers every request from the engine in the client's portal."""
 
-            def __init__(self, client: Client) -> None:
-                self._client = client
+class EngineTransport:
+    """Answers every request from the engine in the client's portal."""
 
-            def handle_request(self, request: Any) -> Any:
-                asked = _asked(request, request.read())
-                try:
-                    answered = self._client.portal.run(_exchange, self._client.asynchronous, asked)
-                except StanchionError as error:
-                    raise broken(error, library, request) from error
-                reply = answered.reply
-                content = {"stream": SyncBytes(reply, self._client)} if reply else {"content": answered.body}
-                return library.Response(answered.status, headers=answered.headers, request=request, **content)
+    def __init__(self, client: Client, http: str) -> None:
+        self._client = client
+        self._http = http
 
-        self.AsyncEngineTransport = AsyncEngineTransport
-        self.EngineTransport = EngineTransport
+    def handle_request(self, request: Any) -> Any:
+        """Answer.  Raises the library's errors where the SDK must see a broken connection."""
+        library, portal = _module(self._http), self._client.portal
+        asked = _asked(request, request.read())
+        try:
+            answered = portal.run(_exchange, self._client.asynchronous, asked)
+        except StanchionError as error:
+            raise broken(error, library, request) from error
+        if answered.reply is None:
+            return _response(library, request, answered, content=answered.body)
+        stream = _as(SyncBytes, self._http, "SyncByteStream")(answered.reply, library, portal)
+        return _response(library, request, answered, stream=stream)
 
 
 async def _exchange(client: AsyncClient, asked: Asked) -> Answered:
     return await exchange(await client.engine(), asked)
 
 
+async def _next(chunks: AsyncGenerator[bytes, None]) -> bytes:
+    return await anext(chunks, b"")
+
+
+def _response(library: Any, request: Any, answered: Answered, **content: Any) -> Any:
+    return library.Response(answered.status, headers=answered.headers, request=request, **content)
+
+
 @functools.cache
-def classes(http: str) -> Classes:
-    """Return the transports for "httpx" or "httpx2"."""
-    return Classes(http)
+def _as(kind: type[T], http: str, name: str) -> type[T]:
+    """Make a class of ours one of the library's too: it asks for its own bases."""
+    return cast("type[T]", type(kind.__name__, (kind, getattr(_module(http), name)), {}))
 
 
 def broken(error: StanchionError, library: Any, request: Any) -> Exception:
@@ -174,5 +189,6 @@ def broken(error: StanchionError, library: Any, request: Any) -> Exception:
 
 def _asked(request: Any, body: bytes) -> Asked:
     headers = {name.lower(): value for name, value in request.headers.items()}
-    read_s = (request.extensions.get("timeout") or {}).get("read")
+    timeout: Mapping[str, float | None] = request.extensions.get("timeout") or {}
+    read_s = timeout.get("read")
     return Asked(request.method, request.url.path, headers, body, read_s)
