@@ -1,10 +1,130 @@
 """Stanchion: the production runtime between an application and ChatGPT-style APIs.
 
-Importing it reaches no network and reads no configuration.
+Importing it reaches no network, reads no configuration and costs nothing: a name is loaded when it is
+first asked for.
 """
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING
+
 from stanchion._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from stanchion.client.answers import (
+        ChatReply,
+        Choice,
+        EmbeddingReply,
+        Model,
+        ResponseReply,
+        Timing,
+        ToolCall,
+    )
+    from stanchion.client.async_client import AsyncClient
+    from stanchion.client.stream import Delta, Stream
+    from stanchion.client.sync_client import Client, SyncStream
+    from stanchion.core.errors import (
+        CallerError,
+        Cut,
+        DeadlineExceeded,
+        InvalidCall,
+        KeyReused,
+        Refused,
+        Sent,
+        SettingsError,
+        Silent,
+        StanchionError,
+        Unavailable,
+        UnknownModel,
+        Unreachable,
+        Unusable,
+        UpstreamError,
+    )
+    from stanchion.core.trail import Attempt
+    from stanchion.core.usage import Usage
+    from stanchion.policies.retry import RetryOptions
+
+__all__ = [
+    "AsyncClient",
+    "Attempt",
+    "CallerError",
+    "ChatReply",
+    "Choice",
+    "Client",
+    "Cut",
+    "DeadlineExceeded",
+    "Delta",
+    "EmbeddingReply",
+    "InvalidCall",
+    "KeyReused",
+    "Model",
+    "Refused",
+    "ResponseReply",
+    "RetryOptions",
+    "Sent",
+    "SettingsError",
+    "Silent",
+    "StanchionError",
+    "Stream",
+    "SyncStream",
+    "Timing",
+    "ToolCall",
+    "Unavailable",
+    "UnknownModel",
+    "Unreachable",
+    "Unusable",
+    "UpstreamError",
+    "Usage",
+    "__version__",
+]
+
+_HOMES = {
+    "client.answers": (
+        "ChatReply",
+        "Choice",
+        "EmbeddingReply",
+        "Model",
+        "ResponseReply",
+        "Timing",
+        "ToolCall",
+    ),
+    "client.async_client": ("AsyncClient",),
+    "client.stream": ("Delta", "Stream"),
+    "client.sync_client": ("Client", "SyncStream"),
+    "core.errors": (
+        "CallerError",
+        "Cut",
+        "DeadlineExceeded",
+        "InvalidCall",
+        "KeyReused",
+        "Refused",
+        "Sent",
+        "SettingsError",
+        "Silent",
+        "StanchionError",
+        "Unavailable",
+        "UnknownModel",
+        "Unreachable",
+        "Unusable",
+        "UpstreamError",
+    ),
+    "core.trail": ("Attempt",),
+    "core.usage": ("Usage",),
+    "policies.retry": ("RetryOptions",),
+}
+_MODULES = {name: f"stanchion.{module}" for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name, once."""
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -36,6 +36,19 @@ class Portal:
         """Run a plain function in the portal's loop, where it finds the running loop."""
         return self._wait(lambda: function(*args, **kwargs))
 
+    def finish(self, function: Callable[[], Awaitable[object]]) -> None:
+        """Run a function that ends something, where that is still needed and whoever asks.
+
+        The collector of garbage may ask in the loop's own thread, which cannot wait for itself.
+        """
+        found = self._open
+        if found is None:
+            return  # the loop has ended, and all with it
+        if threading.get_ident() == found.thread:
+            threading.Thread(target=self.run, args=(function,), daemon=True).start()
+        else:
+            self.run(function)
+
     def _wait(self, function: Callable[[], Awaitable[T]] | Callable[[], T]) -> T:
         future = cast("Future[T]", self._opened().portal.start_task_soon(function))
         try:
@@ -75,13 +88,13 @@ class _Open:
         uvloop = importlib.util.find_spec("uvloop") is not None
         context = start_blocking_portal("asyncio", {"use_uvloop": uvloop}, name="stanchion-client")
         self.portal: BlockingPortal = context.__enter__()
-        self._thread = self.portal.call(threading.get_ident)
+        self.thread = self.portal.call(threading.get_ident)
 
         def end() -> None:
             context.__exit__(None, None, None)
 
         # the process's exit waits for no daemon thread, so it is ended there by name
-        self.close = weakref.finalize(self, _end, end, self._thread)
+        self.close = weakref.finalize(self, _end, end, self.thread)
 
     def forget(self) -> None:
         """Never close it: it is the parent's."""

@@ -124,7 +124,7 @@ class SyncStream(Generic[A]):
     def close(self) -> None:
         """End the call now.  What came so far stays."""
         if not self._stream.ended:
-            self._portal.run(self._stream.aclose)
+            self._portal.finish(self._stream.aclose)
 
     def reply(self) -> A:
         """Return all that came as one whole answer.  Raises InvalidCall before the end."""

@@ -109,8 +109,11 @@ class SyncBytes:
     def close(self) -> None:
         """End the call now."""
         if self._reply.end is None:
-            self._portal.run(self._bytes.aclose)
-            self._portal.run(self._reply.aclose)
+            self._portal.finish(self._end)
+
+    async def _end(self) -> None:
+        await self._bytes.aclose()
+        await self._reply.aclose()
 
 
 class AsyncEngineTransport:
