@@ -12,16 +12,9 @@ from typing import TYPE_CHECKING
 from stanchion._version import __version__
 
 if TYPE_CHECKING:
-    from stanchion.client.answers import (
-        ChatReply,
-        Choice,
-        EmbeddingReply,
-        Model,
-        ResponseReply,
-        Timing,
-        ToolCall,
-    )
+    from stanchion.client.answers import ChatReply, EmbeddingReply, Model, ResponseReply, Timing
     from stanchion.client.async_client import AsyncClient
+    from stanchion.client.choice import Choice, ToolCall
     from stanchion.client.stream import Delta, Stream
     from stanchion.client.sync_client import Client, SyncStream
     from stanchion.core.errors import (
@@ -80,16 +73,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "client.answers": (
-        "ChatReply",
-        "Choice",
-        "EmbeddingReply",
-        "Model",
-        "ResponseReply",
-        "Timing",
-        "ToolCall",
-    ),
+    "client.answers": ("ChatReply", "EmbeddingReply", "Model", "ResponseReply", "Timing"),
     "client.async_client": ("AsyncClient",),
+    "client.choice": ("Choice", "ToolCall"),
     "client.stream": ("Delta", "Stream"),
     "client.sync_client": ("Client", "SyncStream"),
     "core.errors": (

@@ -15,11 +15,10 @@ from stanchion.client.answers import (
     Facts,
     ResponseReply,
     Timing,
-    ToolCall,
     names,
-    read_tool_calls,
     timing,
 )
+from stanchion.client.choice import ToolCall, read_tool_calls
 from stanchion.client.cost import Prices
 from stanchion.core.call import Call
 from stanchion.core.chunk import Event
