@@ -1,0 +1,173 @@
+"""The ASGI application: hot routes as plain callables, the rest in Starlette.
+
+A client that leaves ends its call at once: its task is cancelled, which closes the provider's socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+
+from stanchion.core.call import Call, Operation
+from stanchion.core.errors import StanchionError, Unavailable
+from stanchion.core.reply import Reply
+from stanchion.engine.engine import Engine
+from stanchion.gateway.errors import StreamAborted, error_response, upstream_headers_of
+from stanchion.gateway.pages import pages
+from stanchion.gateway.requests import ClientLeft, Receive, Scope, last_event_id, read_body, read_call
+from stanchion.gateway.responses import ResponseHeaders
+from stanchion.gateway.streams import Heartbeats, Send, Stream, as_said
+
+log = logging.getLogger(__name__)
+_HOT = {
+    f"/v1/{operation.path}": operation
+    for operation in (
+        Operation.CHAT,
+        Operation.RESPONSES,
+        Operation.EMBEDDINGS,
+        Operation.COMPLETIONS,
+        Operation.MODERATIONS,
+    )
+}
+
+
+class Gateway:
+    """One gateway over one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.ready = True  # false: a load balancer should send no more
+        self.refusing = False  # true: new calls are refused
+        self.open: set[asyncio.Task[Any]] = set()  # the tasks of calls that are open
+        self._heartbeats = Heartbeats(engine.settings.gateway.heartbeat_s, engine.spawn)
+        self._pages = pages(self)
+        self._headers = ResponseHeaders(simulated=engine.loaded.simulated)
+        engine.spawn(self._heartbeats.run())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and scope["method"] == "POST":
+            operation = _HOT.get(scope["path"])
+            if operation is not None:
+                await self._answer(operation, dict(scope["headers"]), receive, send)
+                return
+        pages: Any = self._pages
+        await pages(scope, receive, send)
+
+    async def _answer(
+        self, operation: Operation, headers: Mapping[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
+        """Read the request and answer it; whatever fails before the first byte becomes an HTTP error."""
+        call: Call | None = None
+        try:
+            if self.refusing:
+                raise Unavailable("the gateway is shutting down", code="shutting_down", retry_after_s=1.0)
+            raw = await read_body(headers, receive, self.engine.settings.gateway)
+            call = read_call(operation, raw, headers)
+            skip = last_event_id(headers) if call.stream else 0
+        except ClientLeft:
+            return
+        except StanchionError as error:
+            await self._refuse(send, call, error)
+            return
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a server runs a request in a task
+        gone = _Gone(receive, task)
+        self.open.add(task)
+        try:
+            if call.stream:
+                await self._stream(call, skip, send)
+            else:
+                await self._whole(call, send)
+        except asyncio.CancelledError:
+            if not gone.left:
+                raise  # the server itself ends us
+        finally:
+            self.open.discard(task)
+            gone.stop()
+
+    async def _whole(self, call: Call, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        started_at = loop.time()
+        try:
+            async with await self.engine(call) as reply:
+                body = await reply.read_whole()
+        except StanchionError as error:
+            await self._refuse(send, call, error)
+            return
+        except Exception as error:  # a task boundary: the caller gets a 500, the log gets the rest
+            await self._refuse(send, call, as_said(error))
+            return
+        elapsed_ms = int((loop.time() - started_at) * 1000)
+        headers = self._headers.of_reply(call, reply.head, stream=False, elapsed_ms=elapsed_ms)
+        headers.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _stream(self, call: Call, skip: int, send: Send) -> None:
+        stream = Stream(call, send, self._headers.of_waiting_stream)
+        self._heartbeats.streams.add(stream)
+        try:
+            async with await self.engine(call) as reply:
+                await self._write(call, reply, stream, skip)
+        except StreamAborted:
+            raise
+        except BaseException as error:
+            await self._end_badly(call, error, stream, send)
+        finally:
+            self._heartbeats.streams.discard(stream)
+
+    async def _write(self, call: Call, reply: Reply, stream: Stream, skip: int) -> None:
+        elapsed_ms = int((asyncio.get_running_loop().time() - stream.last_at) * 1000)
+        await stream.start(self._headers.of_reply(call, reply.head, stream=True, elapsed_ms=elapsed_ms))
+        await stream.write_all(reply, skip)
+
+    async def _end_badly(self, call: Call, error: BaseException, stream: Stream, send: Send) -> None:
+        """Say that a stream failed: as an HTTP error if nothing was sent, in the stream otherwise."""
+        if isinstance(error, asyncio.CancelledError) and not self.refusing:
+            raise error  # the client left: there is nobody to tell
+        said = as_said(error)
+        if stream.started:
+            await stream.fail(said)
+        await self._refuse(send, call, said)
+
+    async def _refuse(self, send: Send, call: Call | None, error: StanchionError) -> None:
+        status, headers, body = error_response(error)
+        request_id = call.id if call is not None else f"req_{os.urandom(12).hex()}"
+        headers.extend(self._headers.of_error(request_id, upstream_headers_of(error)))
+        headers.append((b"content-length", b"%d" % len(body)))
+        if self.refusing or status in (408, 413, 415):
+            headers.append((b"connection", b"close"))  # the rest of the request is not read
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+class _Gone:
+    """Watches whether the client leaves, and cancels its call then.
+
+    Costs no task where the server's `receive` gives a future, as granian's does.
+    """
+
+    __slots__ = ("_watched", "left")
+
+    def __init__(self, receive: Receive, task: asyncio.Task[Any]) -> None:
+        self.left = False
+        self._watched: asyncio.Future[Mapping[str, Any]] = asyncio.ensure_future(_awaitable(receive))
+        self._watched.add_done_callback(partial(self._ended, task))
+
+    def _ended(self, task: asyncio.Task[Any], watched: asyncio.Future[Mapping[str, Any]]) -> None:
+        if not watched.cancelled() and watched.exception() is None:
+            self.left = True
+            task.cancel()
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._watched.cancel()
+
+
+def _awaitable(receive: Callable[[], Awaitable[Mapping[str, Any]]]) -> Any:
+    return receive()

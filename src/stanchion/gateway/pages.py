@@ -1,0 +1,124 @@
+"""What is not hot: health, metrics, the list of models, the front page.  A Starlette application."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Protocol
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stanchion._version import __version__
+from stanchion.core.errors import InvalidCall, StanchionError, UnknownModel
+from stanchion.engine.engine import Engine
+from stanchion.gateway.errors import error_response
+
+_NO_SCRIPTS = "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self'; base-uri 'none'; form-action 'none'"
+_OPERATIONS = "chat/completions, responses, embeddings, completions, moderations"
+
+
+class Faces(Protocol):
+    """What the pages need to know of the gateway."""
+
+    engine: Engine
+    ready: bool
+
+
+def pages(gateway: Faces) -> Starlette:
+    """Make the application."""
+
+    async def alive(request: Request) -> Response:
+        return JSONResponse({"status": "ok", "version": __version__})
+
+    async def ready(request: Request) -> Response:
+        status = "ready" if gateway.ready else "draining"
+        return JSONResponse({"status": status}, 200 if gateway.ready else 503)
+
+    async def metrics(request: Request) -> Response:
+        return Response(generate_latest(gateway.engine.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def models(request: Request) -> Response:
+        return JSONResponse({"object": "list", "data": await gateway.engine.models()})
+
+    async def model(request: Request) -> Response:
+        name = request.path_params["name"]
+        for each in await gateway.engine.models():
+            if each["id"] == name:
+                return JSONResponse(each)
+        raise UnknownModel("there is no such model; GET /v1/models lists those there are")
+
+    async def front(request: Request) -> Response:
+        language = "zh" if request.headers.get("accept-language", "").startswith("zh") else "en"
+        language = request.query_params.get("lang", language)
+        page = files("stanchion.gateway").joinpath(f"static/front.{'zh' if language == 'zh' else 'en'}.html")
+        text = page.read_text(encoding="utf-8").replace("{version}", __version__)
+        shown = "simulated" if gateway.engine.loaded.simulated else "real"
+        return HTMLResponse(
+            text.replace("{provider}", shown), headers={"content-security-policy": _NO_SCRIPTS}
+        )
+
+    app = Starlette(
+        routes=[
+            Route("/", front),
+            Route("/healthz", alive),
+            Route("/readyz", ready),
+            Route("/metrics", metrics),
+            Route("/v1/models", models),
+            Route("/v1/models/{name:path}", model),
+        ],
+        exception_handlers={StanchionError: _stanchion_error, HTTPException: _http_error},
+    )
+    app.add_middleware(_Marked, simulated=gateway.engine.loaded.simulated)
+    return app
+
+
+async def _stanchion_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StanchionError)  # noqa: S101 - registered for it
+    status, headers, body = error_response(error)
+    return Response(body, status, {name.decode(): value.decode() for name, value in headers})
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Say what is wrong with the path or the method, in OpenAI's form."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    path = request.url.path
+    if error.status_code == 405:
+        said = InvalidCall(f"{request.method} is not for {path}", status=405, code="method_not_allowed")
+    elif path.lstrip("/") in (*_OPERATIONS.split(", "), "models"):
+        said = InvalidCall(f"there is no {path}: the base URL must end in /v1", status=404, code="unknown_path")
+    else:
+        said = InvalidCall(
+            f"there is no such path here; POST /v1/ with {_OPERATIONS}, or GET /v1/models",
+            status=404,
+            code="unknown_path",
+        )
+    response = await _stanchion_error(request, said)
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+class _Marked:
+    """Says on every page that the simulator answers, if it does."""
+
+    def __init__(self, app: ASGIApp, *, simulated: bool) -> None:
+        self._app = app
+        self._simulated = simulated
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a page and add to its headers."""
+
+        async def mark(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message.get("headers", ()), (b"x-content-type-options", b"nosniff")]
+                if self._simulated:
+                    headers.append((b"x-stanchion-provider", b"simulator"))
+                message["headers"] = headers
+            await send(message)
+
+        await self._app(scope, receive, mark)

@@ -1,0 +1,125 @@
+"""Read an HTTP request into a Call, and refuse early what is too large, too slow, or no JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import os
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from stanchion.core.alarms import timeout_at
+from stanchion.core.call import Body, Call, Operation, json_call
+from stanchion.core.errors import CallerError, InvalidCall
+from stanchion.engine.settings import GatewayOptions
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+_PEPPER = os.urandom(16)  # a caller's fingerprint is of this process
+_VISIBLE = re.compile(rb"[\x20-\x7e]{1,1024}")
+_FORWARDED = {b"openai-beta": "OpenAI-Beta", b"traceparent": "traceparent", b"tracestate": "tracestate"}
+
+
+class ClientLeft(Exception):
+    """The client went away before its request was complete."""
+
+
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive, options: GatewayOptions) -> bytes:
+    """Read the request body.  Raises InvalidCall (413, 415, 408) or ClientLeft."""
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise InvalidCall("a compressed request body is not accepted: send it plain", status=415)
+    length = headers.get(b"content-length", b"0")
+    most = options.body_most_bytes
+    if not length.isdigit() or int(length) > most:
+        raise _too_long(most)
+    now = asyncio.get_running_loop().time
+    parts, size = list[bytes](), 0
+    try:
+        while True:
+            with timeout_at(now() + options.body_wait_s):
+                message = await receive()
+            if message["type"] != "http.request":
+                raise ClientLeft
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > most:
+                raise _too_long(most)
+            if not message.get("more_body", False):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+    except TimeoutError:
+        raise InvalidCall(
+            f"the request body did not come within {options.body_wait_s:g} s", status=408, code="body_timeout"
+        ) from None
+
+
+def read_call(operation: Operation, raw: bytes, headers: Mapping[bytes, bytes]) -> Call:
+    """Make the Call.  Raises InvalidCall."""
+    body = Body.read(raw)
+    call = json_call(
+        operation,
+        body,
+        caller=_caller(headers.get(b"authorization", b"")),
+        idempotency_key=_idempotency_key(headers),
+        headers=_forwarded(headers),
+    )
+    deadline = _deadline(headers, call)
+    return call if math.isinf(deadline) else call.having(deadline=deadline)
+
+
+def last_event_id(headers: Mapping[bytes, bytes]) -> int:
+    """Return how many events the client has of a stream that it takes up again.  Raises InvalidCall."""
+    value = headers.get(b"last-event-id", b"")
+    if not value:
+        return 0
+    if not value.isdigit() or len(value) > 9:
+        raise InvalidCall("Last-Event-ID must be the number of an event", param="Last-Event-ID")
+    return int(value)
+
+
+def _too_long(most: int) -> CallerError:
+    return InvalidCall(f"the request body is longer than {most} bytes", status=413, code="body_too_long")
+
+
+def _caller(authorization: bytes) -> str:
+    return hashlib.blake2b(authorization, digest_size=8, key=_PEPPER).hexdigest() if authorization else ""
+
+
+def _idempotency_key(headers: Mapping[bytes, bytes]) -> str | None:
+    value = headers.get(b"idempotency-key")
+    if value is None:
+        return None
+    if not _VISIBLE.fullmatch(value) or len(value) > 255:
+        raise InvalidCall("Idempotency-Key must be 1 to 255 visible characters", param="Idempotency-Key")
+    return value.decode("ascii")
+
+
+def _forwarded(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    """Return the few headers that go on to the provider.  Credentials and cookies never do."""
+    found = dict[str, str]()
+    for name, shown in _FORWARDED.items():
+        value = headers.get(name)
+        if value is not None and _VISIBLE.fullmatch(value):
+            found[shown] = value.decode("ascii")
+    return found
+
+
+def _deadline(headers: Mapping[bytes, bytes], call: Call) -> float:
+    """Return how long the client will wait, as far as it says so.
+
+    `x-stanchion-deadline-s` says it.  `x-stainless-read-timeout` is the SDK's patience for silence: a
+    whole answer must come within it; a stream is kept alive by heartbeats.
+    """
+    told = _seconds(headers.get(b"x-stanchion-deadline-s"))
+    if told is None and not call.stream:
+        told = _seconds(headers.get(b"x-stainless-read-timeout"))
+    return math.inf if told is None else asyncio.get_running_loop().time() + told
+
+
+def _seconds(value: bytes | None) -> float | None:
+    try:
+        seconds = float(value or b"")
+    except ValueError:
+        return None
+    return seconds if 0 < seconds < 1e6 else None
