@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Coroutine
 from typing import Any, Self
 
 from stanchion.core.call import Body, Call, Operation
+from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError
 from stanchion.core.reply import Reply
 from stanchion.core.service import Service
@@ -19,7 +20,7 @@ from stanchion.engine.catalog import Catalog
 from stanchion.engine.config import Loaded
 from stanchion.engine.outbox import Outbox
 from stanchion.engine.settings import ROUTE_SECTIONS, Settings
-from stanchion.engine.stack import EndpointStack, call_stack
+from stanchion.engine.stack import EndpointStack, Shared, call_stack
 from stanchion.observe.logs import log_event
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.idempotency import Idempotency
@@ -35,6 +36,8 @@ class Engine:
 
     def __init__(self, loaded: Loaded, *, metrics: Metrics | None = None) -> None:
         self.metrics = metrics or Metrics()
+        self.clock = Clock()
+        self._shared = Shared(self.metrics, self.clock)
         self.loaded = loaded
         self._tasks: asyncio.TaskGroup | None = None
         self._running: set[asyncio.Task[None]] = set()
@@ -43,7 +46,7 @@ class Engine:
     async def __aenter__(self) -> Self:
         """Open connections lazily, start the outbox."""
         settings = self.loaded.settings
-        self._http = HttpClient(settings.http)
+        self._http = HttpClient(settings.http, self.clock)
         self.outbox = Outbox(self.metrics)
         self._tasks = await asyncio.TaskGroup().__aenter__()
         self.spawn(self.outbox.run())
@@ -61,6 +64,7 @@ class Engine:
         try:
             await self.outbox.drain(_DRAIN_S)
         finally:
+            await asyncio.sleep(0)  # a task that never began would leave its coroutine unawaited
             for task in tuple(self._running):
                 task.cancel()
             try:
@@ -134,13 +138,13 @@ class Engine:
         if self._catalog is not None:
             catalog.adopt(self._catalog)
         self._service: Service = call_stack(
-            settings, self.metrics, self._idempotency, catalog.route, catalog.endpoints
+            settings, self._shared, self._idempotency, catalog.route, catalog.endpoints
         )
         self._catalog = catalog
 
     def _endpoint(self, spec: EndpointSpec) -> EndpointStack:
-        provider = OpenAIEndpoint(spec, self._http)
-        return EndpointStack(spec.name, spec.model, provider, self.settings, self.metrics)
+        provider = OpenAIEndpoint(spec, self._http, self.clock)
+        return EndpointStack(spec.name, spec.model, provider, self.settings, self._shared)
 
 
 async def _logged(job: Coroutine[object, object, None]) -> None:

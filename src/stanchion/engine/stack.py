@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
+import msgspec
+
 from stanchion.core.call import Call
+from stanchion.core.clock import Clock
 from stanchion.core.reply import Reply
 from stanchion.core.service import Service, stack
 from stanchion.engine.settings import Settings
@@ -23,35 +26,42 @@ from stanchion.policies.trace_attempt import TraceAttempt
 from stanchion.policies.validate import Validate
 
 
+class Shared(msgspec.Struct, frozen=True):
+    """What all filters of an engine share."""
+
+    metrics: Metrics
+    clock: Clock
+
+
 def call_stack(
-    settings: Settings, metrics: Metrics, idempotency: Idempotency, route: Route, endpoints: Endpoints
+    settings: Settings, shared: Shared, idempotency: Idempotency, route: Route, endpoints: Endpoints
 ) -> Service:
     """Everything that happens once per call."""
+    metrics, clock = shared.metrics, shared.clock
     return stack(
-        Record(metrics),  # outermost: refusals and replays are counted too
-        Deadline(settings.deadline),  # above all that waits: one budget of time
+        Record(metrics, clock),  # outermost: refusals and replays are counted too
+        Deadline(settings.deadline, clock),  # above all that waits: one budget of time
         Validate(),  # a cheap refusal before anything that keeps state
         idempotency,  # above all that asks a provider: one key, one call with all its tries
         Fallback(route, metrics),  # above retry: each target gets its own tries
         Resume(settings.resume, metrics),  # below fallback: another model is another answer
-        Retry(settings.retry, metrics),  # above balance: the next try may take another endpoint
+        Retry(settings.retry, metrics, clock=clock),  # above balance: the next try may take another endpoint
         Gather(settings.gather),  # below retry: a stream that was cut while gathering is tried again
-        service=Balance(endpoints, settings.balance),
+        service=Balance(endpoints, settings.balance, clock),
     )
 
 
 class EndpointStack:
     """Everything that happens at one endpoint: base URL x model x key.  An `Endpoint`."""
 
-    def __init__(
-        self, name: str, model: str, provider: Service, settings: Settings, metrics: Metrics
-    ) -> None:
+    def __init__(self, name: str, model: str, provider: Service, settings: Settings, shared: Shared) -> None:
+        metrics, clock = shared.metrics, shared.clock
         self.name = name
-        self._health = Health(name, settings.health, metrics)
+        self._health = Health(name, settings.health, metrics, clock)
         self._service = stack(
             self._health,  # on top: what rests is asked for nothing; tells Balance through ready_in
             AttemptTimeout(settings.attempt_timeout),  # bounds one try, so that Retry may act on it
-            TraceAttempt(name, model, metrics),  # innermost: sees what really goes out
+            TraceAttempt(name, model, metrics, clock),  # innermost: sees what really goes out
             service=provider,
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import math
 import os
@@ -10,8 +9,8 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from stanchion.core.alarms import timeout_at
 from stanchion.core.call import Body, Call, Operation, json_call
+from stanchion.core.clock import Clock
 from stanchion.core.errors import CallerError, InvalidCall
 from stanchion.engine.settings import GatewayOptions
 
@@ -26,7 +25,9 @@ class ClientLeft(Exception):
     """The client went away before its request was complete."""
 
 
-async def read_body(headers: Mapping[bytes, bytes], receive: Receive, options: GatewayOptions) -> bytes:
+async def read_body(
+    headers: Mapping[bytes, bytes], receive: Receive, options: GatewayOptions, clock: Clock
+) -> bytes:
     """Read the request body.  Raises InvalidCall (413, 415, 408) or ClientLeft."""
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise InvalidCall("a compressed request body is not accepted: send it plain", status=415)
@@ -34,11 +35,10 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, options: G
     most = options.body_most_bytes
     if not length.isdigit() or int(length) > most:
         raise _too_long(most)
-    now = asyncio.get_running_loop().time
     parts, size = list[bytes](), 0
     try:
         while True:
-            with timeout_at(now() + options.body_wait_s):
+            with clock.timeout_at(clock.now() + options.body_wait_s):
                 message = await receive()
             if message["type"] != "http.request":
                 raise ClientLeft
@@ -54,7 +54,7 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, options: G
         ) from None
 
 
-def read_call(operation: Operation, raw: bytes, headers: Mapping[bytes, bytes]) -> Call:
+def read_call(operation: Operation, raw: bytes, headers: Mapping[bytes, bytes], now: float) -> Call:
     """Make the Call.  Raises InvalidCall."""
     body = Body.read(raw)
     call = json_call(
@@ -64,7 +64,7 @@ def read_call(operation: Operation, raw: bytes, headers: Mapping[bytes, bytes]) 
         idempotency_key=_idempotency_key(headers),
         headers=_forwarded(headers),
     )
-    deadline = _deadline(headers, call)
+    deadline = _deadline(headers, call, now)
     return call if math.isinf(deadline) else call.having(deadline=deadline)
 
 
@@ -105,7 +105,7 @@ def _forwarded(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     return found
 
 
-def _deadline(headers: Mapping[bytes, bytes], call: Call) -> float:
+def _deadline(headers: Mapping[bytes, bytes], call: Call, now: float) -> float:
     """Return how long the client will wait, as far as it says so.
 
     `x-stanchion-deadline-s` says it.  `x-stainless-read-timeout` is the SDK's patience for silence: a
@@ -114,7 +114,7 @@ def _deadline(headers: Mapping[bytes, bytes], call: Call) -> float:
     told = _seconds(headers.get(b"x-stanchion-deadline-s"))
     if told is None and not call.stream:
         told = _seconds(headers.get(b"x-stainless-read-timeout"))
-    return math.inf if told is None else asyncio.get_running_loop().time() + told
+    return math.inf if told is None else now + told
 
 
 def _seconds(value: bytes | None) -> float | None:

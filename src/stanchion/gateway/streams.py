@@ -13,6 +13,7 @@ from typing import Any
 
 from stanchion.core.call import Call
 from stanchion.core.chunk import Chunk
+from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError, Unavailable
 from stanchion.core.reply import Reply
 from stanchion.gateway.errors import StreamAborted, error_events, internal_error
@@ -26,15 +27,18 @@ log = logging.getLogger(__name__)
 class Stream:
     """One open stream to a client."""
 
-    def __init__(self, call: Call, send: Send, waiting_headers: Callable[[Call], list[Header]]) -> None:
+    def __init__(
+        self, call: Call, send: Send, waiting_headers: Callable[[Call], list[Header]], clock: Clock
+    ) -> None:
         self._call = call
+        self._clock = clock
         self._send = send
         self._waiting_headers = waiting_headers
         self._numbered = call.idempotency_key is not None  # ids, so that the client can come back
         self._number = 0
         self._pinging = False
         self.started = False
-        self.last_at = asyncio.get_running_loop().time()
+        self.last_at = self._clock.now()
 
     async def start(self, headers: list[Header]) -> None:
         """Send the head, once."""
@@ -44,10 +48,10 @@ class Stream:
 
     async def write_all(self, reply: Reply, skip: int) -> None:
         """Write the reply to its end, without its first `skip` events."""
-        loop, send, numbered = asyncio.get_running_loop(), self._send, self._numbered
+        now, send, numbered = self._clock.now, self._send, self._numbered
         async for chunk in reply:
             raw = self._numbered_events(chunk, skip) if numbered else chunk.raw
-            self.last_at = loop.time()
+            self.last_at = now()
             if raw:
                 await send({"type": "http.response.body", "body": raw, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -67,7 +71,7 @@ class Stream:
             await self.start(self._waiting_headers(self._call))
             comment = b": ping\n" if self._numbered else b": ping\n\n"
             await self._send({"type": "http.response.body", "body": comment, "more_body": True})
-            self.last_at = asyncio.get_running_loop().time()
+            self.last_at = self._clock.now()
         finally:
             self._pinging = False
 
@@ -83,14 +87,17 @@ class Stream:
 class Heartbeats:
     """Pings the streams that were silent too long.  One task for all of them."""
 
-    def __init__(self, every_s: float, spawn: Callable[[Coroutine[object, object, None]], object]) -> None:
+    def __init__(
+        self, every_s: float, spawn: Callable[[Coroutine[object, object, None]], object], clock: Clock
+    ) -> None:
         self._every_s = every_s
+        self._clock = clock
         self._spawn = spawn
         self.streams: set[Stream] = set()
 
     async def run(self) -> None:
         """Look around, for ever."""
-        now = asyncio.get_running_loop().time
+        now = self._clock.now
         while self._every_s > 0:
             await asyncio.sleep(min(1.0, self._every_s / 4))
             silent_since = now() - self._every_s

@@ -6,16 +6,16 @@ No event carries a prompt, an answer or a key.  `log_event` costs nothing for a 
 from __future__ import annotations
 
 import logging
-import logging.handlers
-import queue
 import sys
+import threading
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
-_QUEUE_MOST = 10_000  # lines; when full, lines are dropped and counted, the call goes on
+_LINES_MOST = 50_000  # lines that may wait
+_WRITE_EVERY_S = 0.25
 
 
 def log_event(log: logging.Logger, level: int, name: str, /, **facts: Any) -> None:
@@ -53,29 +53,62 @@ class PlainLines(logging.Formatter):
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
-class _DroppingQueue(logging.handlers.QueueHandler):
-    """A full queue drops the line: logging never stops a call."""
+class BufferedLines(logging.Handler):
+    """Writes lines in batches from a thread of its own: the event loop formats, and never waits for a disk.
 
-    dropped = 0
+    A queue of records between two threads costs a switch of the interpreter per line, 70 us a call under
+    load (measured 2026-11); a list that is swapped four times a second costs none.  When too many lines
+    wait they are dropped and counted: logging never stops a call.
+    """
 
-    def enqueue(self, record: logging.LogRecord) -> None:
-        try:
-            self.queue.put_nowait(record)
-        except queue.Full:
-            self.dropped += 1
+    def __init__(self, out: TextIO, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self._out = out
+        self._lines: list[str] = []
+        self._dropped = 0
+        self._ending = threading.Event()
+        self._writer = threading.Thread(target=self._write_on, name="log-writer", daemon=True)
+        self._writer.start()
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        return record  # same process: nothing to pickle, and the facts stay
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add a line; one that asks for action is written at once."""
+        if len(self._lines) >= _LINES_MOST:
+            self._dropped += 1
+            return
+        self._lines.append(self.format(record))
+        if record.levelno >= logging.ERROR:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        lines, self._lines = self._lines, []
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            lines.append(f"log: {dropped} lines were dropped, the output is too slow")
+        if lines:
+            try:
+                self._out.write("\n".join(lines) + "\n")
+                self._out.flush()
+            except (OSError, ValueError):
+                self._dropped += dropped + len(lines)  # a full disk, a closed pipe: there is no place to say so
+
+    def close(self) -> None:
+        """Write the rest and end the thread."""
+        self._ending.set()
+        self._writer.join(timeout=2)
+        self.flush()
+        super().close()
+
+    def _write_on(self) -> None:
+        while not self._ending.wait(_WRITE_EVERY_S):
+            self.flush()
 
 
-def set_up(level: str, *, json: bool) -> logging.handlers.QueueListener:
-    """Send all log events to standard error from a thread of their own.  Stop the returned listener at exit."""
-    lines: queue.Queue[logging.LogRecord] = queue.Queue(_QUEUE_MOST)
-    out = logging.StreamHandler(sys.stderr)
-    out.setFormatter(JsonLines() if json else PlainLines())
+def set_up(level: str, *, json: bool) -> BufferedLines:
+    """Send all log events to standard error.  Close the returned handler at exit."""
+    handler = BufferedLines(sys.stderr, JsonLines() if json else PlainLines())
     root = logging.getLogger()
-    root.handlers[:] = [_DroppingQueue(lines)]
+    root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    listener = logging.handlers.QueueListener(lines, out)
-    listener.start()
-    return listener
+    return handler

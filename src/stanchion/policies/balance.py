@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from stanchion.core.call import Call
+from stanchion.core.clock import Clock
 from stanchion.core.errors import Unavailable
 from stanchion.core.reply import Reply
 from stanchion.core.service import Endpoint
@@ -32,21 +33,22 @@ class BalanceOptions(msgspec.Struct, frozen=True):
 class Balance:
     """Least loaded first; one that failed this call before comes last."""
 
-    def __init__(self, endpoints: Endpoints, options: BalanceOptions) -> None:
+    def __init__(self, endpoints: Endpoints, options: BalanceOptions, clock: Clock | None = None) -> None:
         self._endpoints = endpoints
         self._options = options
         self._turn = itertools.count()
+        self._clock = clock or Clock()
 
     def __call__(self, call: Call, /) -> Awaitable[Reply]:
         """Answer from one endpoint.  Raises Unavailable if none is or will be ready."""
         endpoints = _allowed(call, self._endpoints(call.target))
-        if len(endpoints) == 1 and endpoints[0][0].ready_in(asyncio.get_running_loop().time()) == 0:
+        if len(endpoints) == 1 and endpoints[0][0].ready_in(self._clock.now()) == 0:
             return endpoints[0][0](call)
         return self._best_of(endpoints, call)
 
     async def _best_of(self, endpoints: Sequence[tuple[Endpoint, float]], call: Call) -> Reply:
         wait_most_s = call.option(BalanceOptions, self._options).wait_most_s
-        now = asyncio.get_running_loop().time
+        now = self._clock.now
         give_up_at = min(now() + wait_most_s, call.deadline)
         while True:
             candidates = [

@@ -7,13 +7,12 @@ Stands above all that waits: one budget of time for all tries together.
 
 from __future__ import annotations
 
-import asyncio
 import math
 
 import msgspec
 
-from stanchion.core.alarms import timeout_at
 from stanchion.core.call import Call
+from stanchion.core.clock import Clock
 from stanchion.core.errors import DeadlineExceeded
 from stanchion.core.reply import Reply
 from stanchion.core.service import Service
@@ -28,24 +27,25 @@ class DeadlineOptions(msgspec.Struct, frozen=True):
 class Deadline:
     """Sets and enforces the call's own time."""
 
-    def __init__(self, options: DeadlineOptions) -> None:
+    def __init__(self, options: DeadlineOptions, clock: Clock | None = None) -> None:
         self._options = options
+        self._clock = clock or Clock()
 
     async def __call__(self, call: Call, service: Service, /) -> Reply:
         """Answer in time or raise DeadlineExceeded.  Cancel: nothing is held."""
-        loop = asyncio.get_running_loop()
+        now = self._clock.now()
         total_s = call.option(DeadlineOptions, self._options).total_s
         deadline = call.deadline
         if total_s > 0:
-            deadline = min(deadline, loop.time() + total_s)
+            deadline = min(deadline, now + total_s)
         if math.isinf(deadline):
             return await service(call)
-        if deadline <= loop.time():
+        if deadline <= now:
             raise DeadlineExceeded("the call's deadline was over before it began")
         if deadline != call.deadline:
             call = call.having(deadline=deadline)
         try:
-            with timeout_at(deadline):
+            with self._clock.timeout_at(deadline):
                 return await service(call)
         except TimeoutError:
             raise DeadlineExceeded("the call's deadline passed before an answer began") from None

@@ -6,10 +6,10 @@ Stands on top of the endpoint; tells the balancer through `ready_in`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from stanchion.core.call import Call
+from stanchion.core.clock import Clock
 from stanchion.core.errors import Refused, Unavailable, UpstreamError
 from stanchion.core.reply import End, Reply
 from stanchion.core.service import Service
@@ -23,11 +23,14 @@ log = logging.getLogger(__name__)
 class Health:
     """The breaker of one endpoint."""
 
-    def __init__(self, endpoint: str, options: BreakerOptions, metrics: Metrics) -> None:
+    def __init__(
+        self, endpoint: str, options: BreakerOptions, metrics: Metrics, clock: Clock | None = None
+    ) -> None:
         self._endpoint = endpoint
         self._breaker = Breaker(options)
         self._gauge = metrics.breaker_open.of(endpoint)
         self._was = State.CLOSED
+        self._clock = clock or Clock()
         self.in_flight = 0  # replies that are open
 
     def ready_in(self, now: float) -> float:
@@ -36,7 +39,7 @@ class Health:
 
     async def __call__(self, call: Call, service: Service, /) -> Reply:
         """Pass the call on, or raise Unavailable.  Cancel: the probe is given back."""
-        now = asyncio.get_running_loop().time
+        now = self._clock.now
         if not self._breaker.enter(now()):
             raise Unavailable(f"{self._endpoint} is resting after failures")
         self.in_flight += 1
@@ -49,7 +52,7 @@ class Health:
 
     def _left(self, end: End, error: BaseException | None) -> None:
         self.in_flight -= 1
-        now = asyncio.get_running_loop().time()
+        now = self._clock.now()
         breaker = self._breaker
         if end is End.COMPLETED:
             breaker.left_well(now)

@@ -13,6 +13,7 @@ from functools import partial
 import msgspec
 
 from stanchion.core.call import Call
+from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError
 from stanchion.core.reply import End, Reply
 from stanchion.core.service import Service
@@ -26,12 +27,13 @@ log = logging.getLogger("stanchion.calls")
 class Record:
     """Outermost: one line and one count per call, whatever happens to it."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, clock: Clock | None = None) -> None:
         self._metrics = metrics
+        self._clock = clock or Clock()
 
     async def __call__(self, call: Call, service: Service, /) -> Reply:
         """Pass the call on; record how it ends."""
-        clock = asyncio.get_running_loop().time
+        clock = self._clock.now
         started_at = clock()
         self._metrics.calls_open.of().inc()
         try:
@@ -47,7 +49,7 @@ class Record:
     def _reply_ended(
         self, call: Call, started_at: float, reply: Reply, end: End, error: BaseException | None
     ) -> None:
-        self._ended(call, started_at, asyncio.get_running_loop().time(), reply, end, error)
+        self._ended(call, started_at, self._clock.now(), reply, end, error)
 
     def _ended(
         self,
@@ -64,8 +66,9 @@ class Record:
         metrics.calls.of(operation, end.word, code).inc()
         metrics.call_seconds.of(operation).observe(now - started_at)
         if reply is not None:
-            if reply.first_at is not None:
-                metrics.first_chunk_seconds.of(operation).observe(reply.first_at - started_at)
+            first_at = reply.first_at if call.stream else now
+            if first_at is not None:
+                metrics.first_chunk_seconds.of(operation).observe(first_at - started_at)
         if call.trail.usage is not None:
             self._count_tokens(call.trail.usage)
         if log.isEnabledFor(logging.INFO):

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from stanchion.core.call import Call
+from stanchion.core.clock import Clock
 from stanchion.core.errors import Silent, Unavailable, UpstreamError
 from stanchion.core.reply import Reply
 from stanchion.core.service import Service
@@ -46,17 +47,19 @@ class Retry:
         metrics: Metrics,
         *,
         jitter: Callable[[], float] = random.random,
+        clock: Clock | None = None,
     ) -> None:
         """`jitter` returns a number in [0, 1); a test passes a constant."""
         self._options = options
         self._metrics = metrics
         self._jitter = jitter
+        self._clock = clock or Clock()
         self._budget = RetryBudget(ratio=options.budget_ratio, floor=options.budget_floor)
 
     async def __call__(self, call: Call, service: Service, /) -> Reply:
         """Answer, or raise the last error with the number of tries.  Cancel: nothing is held."""
         options = call.option(RetryOptions, self._options)
-        now = asyncio.get_running_loop().time
+        now = self._clock.now
         self._budget.call(now())
         last: UpstreamError | None = None
         while True:

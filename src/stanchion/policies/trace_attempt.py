@@ -9,6 +9,7 @@ import asyncio
 from functools import partial
 
 from stanchion.core.call import Call
+from stanchion.core.clock import Clock
 from stanchion.core.errors import UpstreamError
 from stanchion.core.reply import End, Reply
 from stanchion.core.service import Service
@@ -19,15 +20,15 @@ from stanchion.observe.metrics import Metrics
 class TraceAttempt:
     """The attempts of one endpoint."""
 
-    def __init__(self, endpoint: str, model: str, metrics: Metrics) -> None:
+    def __init__(self, endpoint: str, model: str, metrics: Metrics, clock: Clock | None = None) -> None:
         self._endpoint = endpoint
         self._model = model
         self._metrics = metrics
+        self._clock = clock or Clock()
 
     async def __call__(self, call: Call, service: Service, /) -> Reply:
         """Pass the call on; note how it ends."""
-        now = asyncio.get_running_loop().time
-        attempt = Attempt(self._endpoint, self._model, now())
+        attempt = Attempt(self._endpoint, self._model, self._clock.now())
         call.trail.attempts.append(attempt)
         try:
             reply = await service(call)
@@ -41,7 +42,7 @@ class TraceAttempt:
         return reply.on_end(partial(self._ended, attempt))
 
     def _ended(self, attempt: Attempt, end: End, error: BaseException | None) -> None:
-        attempt.ended_at = asyncio.get_running_loop().time()
+        attempt.ended_at = self._clock.now()
         attempt.outcome = end.word
         kind = ""
         if isinstance(error, UpstreamError):

@@ -8,7 +8,6 @@ What the rest may rely on, and `tests/integration/test_transport.py` holds it to
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
 from collections.abc import Mapping
@@ -19,8 +18,8 @@ import msgspec
 from yarl import URL
 
 from stanchion._version import __version__
-from stanchion.core.alarms import alarms, timeout_at
 from stanchion.core.call import Patience
+from stanchion.core.clock import Clock
 from stanchion.core.errors import Cut, DeadlineExceeded, Silent, Unreachable, Unusable, UpstreamError
 
 log = logging.getLogger(__name__)
@@ -57,8 +56,9 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
 class HttpClient:
     """Connections of one event loop.  Make it on that loop, close it there."""
 
-    def __init__(self, options: HttpOptions) -> None:
+    def __init__(self, options: HttpOptions, clock: Clock) -> None:
         self._options = options
+        self._clock = clock
         context: ssl.SSLContext | bool = True
         if options.ca_file:
             context = ssl.create_default_context()
@@ -84,9 +84,9 @@ class HttpClient:
 
         Raises Unreachable, Silent, Unusable, Cut or DeadlineExceeded.  Cancel: the socket is closed.
         """
-        answer = HttpAnswer(limits, asyncio.get_running_loop().time(), self._options.answer_most_bytes)
+        answer = HttpAnswer(limits, self._clock, self._options.answer_most_bytes)
         try:
-            with timeout_at(answer.first_byte_until()):
+            with self._clock.timeout_at(answer.first_byte_until()):
                 answer.response = await self._session.request(
                     method,
                     url,
@@ -147,16 +147,17 @@ def _before_headers(error: Exception) -> UpstreamError:
 class HttpAnswer:
     """An answer whose headers are there.  Read it whole or in reads; at its end it gives itself back."""
 
-    __slots__ = ("_alarm", "_begun", "_ends", "_limits", "_most", "_started_at", "_waits_since", "body", "response")
+    __slots__ = ("_alarm", "_begun", "_clock", "_ends", "_limits", "_most", "_started_at", "_waits_since", "body", "response")
 
     response: aiohttp.ClientResponse
     body: bytes  # of a whole answer
 
-    def __init__(self, limits: Limits, started_at: float, most: int) -> None:
+    def __init__(self, limits: Limits, clock: Clock, most: int) -> None:
         self._limits = limits
-        self._started_at = started_at
+        self._clock = clock
+        self._started_at = clock.now()
         self._most = most
-        self._ends = min(started_at + limits.patience.total_s, limits.deadline)
+        self._ends = min(self._started_at + limits.patience.total_s, limits.deadline)
         self._begun = False
         self._alarm = 0
         self._waits_since: float | None = None
@@ -180,7 +181,7 @@ class HttpAnswer:
     async def read_whole(self) -> bytes:
         """Read the body to its end.  Raises Cut, or DeadlineExceeded.  Cancel: the socket is closed."""
         try:
-            with timeout_at(self._ends):
+            with self._clock.timeout_at(self._ends):
                 return await self.read_body()
         except TimeoutError:
             raise self.timed_out() from None
@@ -209,11 +210,10 @@ class HttpAnswer:
         Raises Silent before the first byte and Cut after it, if none comes in time or the connection
         breaks; DeadlineExceeded.  Cancel: the socket is closed.
         """
-        loop = asyncio.get_running_loop()
         content = self.response.content
-        self._waits_since = loop.time()
+        self._waits_since = self._clock.now()
         if not self._alarm:
-            self._alarm = alarms().set(self.first_byte_until(), self._check)
+            self._alarm = self._clock.set(self.first_byte_until(), self._check)
         try:
             data = await content.readany()
         except TimeoutError:
@@ -227,11 +227,11 @@ class HttpAnswer:
             raise
         self._waits_since = None
         if not data:
-            alarms().take_back(self._alarm)
+            self._clock.take_back(self._alarm)
         elif not self._begun:
             self._begun = True
-            alarms().take_back(self._alarm)
-            self._alarm = alarms().set(self._next_check(loop.time()), self._check)
+            self._clock.take_back(self._alarm)
+            self._alarm = self._clock.set(self._next_check(self._clock.now()), self._check)
         return data
 
     def _next_check(self, since: float) -> float:
@@ -239,7 +239,7 @@ class HttpAnswer:
 
     def _check(self) -> None:
         """Look whether the read that waits waits too long; one alarm serves all reads of an answer."""
-        now = asyncio.get_running_loop().time()
+        now = self._clock.now()
         since = self._waits_since
         if now < self._ends:
             if since is None:
@@ -247,14 +247,14 @@ class HttpAnswer:
             else:
                 due = self._next_check(since) if self._begun else self.first_byte_until()
             if now < due:
-                self._alarm = alarms().set(due, self._check)
+                self._alarm = self._clock.set(due, self._check)
                 return
         self.response.content.set_exception(TimeoutError("no data in time"))
         self.response.close()
 
     def timed_out(self) -> UpstreamError | DeadlineExceeded:
         """Make the error of a wait that was too long."""
-        now = asyncio.get_running_loop().time()
+        now = self._clock.now()
         if now >= self._limits.deadline:
             return DeadlineExceeded("the call's deadline passed before the answer was complete")
         ended = now >= self._ends
@@ -267,7 +267,7 @@ class HttpAnswer:
     async def drain(self) -> None:
         """Take the end of a body whose content is known to be complete, so its connection can be used again."""
         try:
-            with timeout_at(asyncio.get_running_loop().time() + _DRAIN_S):
+            with self._clock.timeout_at(self._clock.now() + _DRAIN_S):
                 while await self.response.content.readany():
                     pass
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -278,5 +278,5 @@ class HttpAnswer:
     def abort(self) -> None:
         """End here: give the connection back if the body had ended, else close the socket now."""
         if self._alarm:
-            alarms().take_back(self._alarm)
+            self._clock.take_back(self._alarm)
         self.response.close()

@@ -15,6 +15,7 @@ from yarl import URL
 
 from stanchion.core.call import Body, Call, Operation
 from stanchion.core.chunk import Chunk
+from stanchion.core.clock import Clock
 from stanchion.core.errors import Refused, Unusable, UpstreamError
 from stanchion.core.reply import Head, Reply
 from stanchion.core.secret import Hidden, Secret
@@ -45,9 +46,10 @@ class EndpointSpec(msgspec.Struct, frozen=True, kw_only=True):
 class OpenAIEndpoint:
     """The service at the bottom of an endpoint's stack."""
 
-    def __init__(self, spec: EndpointSpec, http: HttpClient) -> None:
+    def __init__(self, spec: EndpointSpec, http: HttpClient, clock: Clock) -> None:
         self._spec = spec
         self._http = http
+        self._clock = clock
         self._urls = {each.path: URL(f"{spec.base_url}/{each.path}") for each in Operation}
         self._headers = _headers(spec)
         self._secret = spec.key.reveal().encode() if spec.key is not None else b""
@@ -55,12 +57,11 @@ class OpenAIEndpoint:
 
     async def __call__(self, call: Call, /) -> Reply:
         """Answer from the provider.  Raises UpstreamError or DeadlineExceeded.  Cancel: the socket is closed."""
-        clock = asyncio.get_running_loop().time
-        started_at = clock()
+        started_at = self._clock.now()
         try:
             return await self._ask(call, started_at)
         except asyncio.CancelledError:
-            call.trail.used(self._estimate(call, clock() - started_at))
+            call.trail.used(self._estimate(call, self._clock.now() - started_at))
             raise
         except UpstreamError as error:
             error.endpoint = self._spec.name
@@ -97,12 +98,11 @@ class OpenAIEndpoint:
         return (body.having(**changes) if changes else body), strip
 
     def _whole(self, call: Call, answer: HttpAnswer, head: Head, started_at: float) -> Reply:
-        clock = asyncio.get_running_loop().time
         chunk = Chunk(answer.body, read_whole(call.operation))
         usage = chunk.events[0].usage  # reading the events is the judgement whether this is an answer
         if usage is not None and usage.completion_tokens > 20:
             # a moving average over about ten answers
-            speed = usage.completion_tokens / max(0.001, clock() - started_at)
+            speed = usage.completion_tokens / max(0.001, self._clock.now() - started_at)
             self._tokens_per_s += (speed - self._tokens_per_s) * 0.1
         if usage is not None:
             call.trail.used(usage)

@@ -10,6 +10,7 @@ from typing import Any
 
 from stanchion.core.call import Operation
 
+_NUMBERS = (int, float)  # `int | float` would be made anew at each check
 Problem = tuple[str, str]  # (param, what is wrong)
 
 
@@ -47,7 +48,7 @@ def _filled(name: str) -> Callable[[Any], Problem | None]:
 
 def _number(name: str) -> Callable[[Any], Problem | None]:
     def check(value: Any) -> Problem | None:
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, _NUMBERS):
             return (name, f"'{name}' must be a number")
         return None
 
