@@ -6,7 +6,7 @@ import enum
 import math
 import os
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -63,7 +63,7 @@ class Body:
             raise InvalidCall("the request body is nested too deeply", code="invalid_json") from None
         if not isinstance(fields, dict):
             raise InvalidCall("the request body must be a JSON object", code="invalid_json")
-        return cls(fields, None if _ambiguous(raw) else raw)
+        return cls(cast("dict[str, Any]", fields), None if _ambiguous(raw) else raw)
 
     @property
     def raw(self) -> bytes:

@@ -108,9 +108,9 @@ class Timeout:
         self._clock.take_back(self._number)
         task, self._task = self._task, None  # a circle through the bound `_ring` ends here
         # as asyncio.Timeout: only a cancellation that is ours alone becomes a TimeoutError
-        if self._rang and task is not None and task.uncancel() <= self._before:
-            if kind is asyncio.CancelledError:
-                raise TimeoutError from error
+        ours = self._rang and task is not None and task.uncancel() <= self._before
+        if ours and kind is asyncio.CancelledError:
+            raise TimeoutError from error
 
     def _ring(self) -> None:
         if self._task is not None:

@@ -10,7 +10,7 @@ import asyncio
 import enum
 import logging
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Protocol, Self
 
 import msgspec
@@ -46,8 +46,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Source(Protocol):
     """Where chunks come from.  An async generator is one."""
 
-    async def __anext__(self) -> Chunk: ...
-    async def aclose(self) -> None: ...
+    def __anext__(self) -> Awaitable[Chunk]: ...
+    def aclose(self) -> Awaitable[None]: ...
 
 
 EndHook = Callable[[End, BaseException | None], None]  # sync on purpose: cannot be cancelled half-way
@@ -57,7 +57,18 @@ Stage = Callable[[AsyncIterator[Chunk]], AsyncGenerator[Chunk, None]]
 class Reply:
     """An async iterator of chunks with one reader.  Whoever holds a Reply closes it (`async with`)."""
 
-    __slots__ = ("__weakref__", "_hooks", "_kept", "_stages", "_top", "end", "error", "first_at", "head", "usage")
+    __slots__ = (
+        "__weakref__",
+        "_hooks",
+        "_kept",
+        "_stages",
+        "_top",
+        "end",
+        "error",
+        "first_at",
+        "head",
+        "usage",
+    )
 
     def __init__(self, head: Head, source: Source) -> None:
         self.head = head

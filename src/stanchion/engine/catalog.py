@@ -13,12 +13,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from stanchion.core.call import Call
 from stanchion.core.errors import SettingsError, UnknownModel
 from stanchion.core.secret import Secret
 from stanchion.core.service import Endpoint
-from stanchion.engine.settings import ProviderSettings, RouteSettings, Settings
+from stanchion.engine.settings import ROUTE_SECTIONS, ProviderSettings, RouteSettings, Settings
 from stanchion.providers.openai import EndpointSpec
 from stanchion.providers.presets import PRESETS, Preset
 
@@ -39,6 +40,7 @@ class Catalog:
         self._endpoints: OrderedDict[str, Sequence[tuple[Endpoint, float]]] = OrderedDict()
         self._made: dict[EndpointSpec, Endpoint] = {}
         self._targets: dict[str, Sequence[str]] = {}
+        self._options = {name: _options(each) for name, each in settings.routes.items()}
 
     def adopt(self, older: Catalog) -> None:
         """Take over the endpoints of an older catalog whose settings did not change: their health stays."""
@@ -71,9 +73,9 @@ class Catalog:
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known) or 'none'}"
         raise UnknownModel(f"no route and no provider serves this model; {hint}")
 
-    def route_settings(self, model: str) -> RouteSettings | None:
-        """Return the settings of the route a model name stands for."""
-        return self._settings.routes.get(model)
+    def route_options(self, model: str) -> Mapping[type[Any], Any]:
+        """Return the policy options of the route a model name stands for; none if it is no route."""
+        return self._options.get(model, {})
 
     def endpoints(self, target: str) -> Sequence[tuple[Endpoint, float]]:
         """Return the endpoints of a target with their weights."""
@@ -106,9 +108,7 @@ class Catalog:
         return list(dict.fromkeys(targets))
 
     def _patterns(self) -> list[str]:
-        return [
-            pattern for name, preset in self._presets.items() for pattern in self._serves(name, preset)
-        ]
+        return [pattern for name, preset in self._presets.items() for pattern in self._serves(name, preset)]
 
     def _serves(self, name: str, preset: Preset) -> Sequence[str]:
         models = self._settings.providers[name].models
@@ -141,10 +141,16 @@ class Catalog:
 
     def _at(self, provider: str, model: str) -> list[tuple[Endpoint, float]]:
         """Return the endpoints of one model at one provider: one per key."""
-        settings, preset, keys = self._settings.providers[provider], self._presets[provider], self._keys[provider]
+        settings, preset, keys = (
+            self._settings.providers[provider],
+            self._presets[provider],
+            self._keys[provider],
+        )
         made = list[tuple[Endpoint, float]]()
         for key in keys:
-            name = f"{provider}/{model}" + (f"#{key.fingerprint}" if key is not None and len(keys) > 1 else "")
+            name = f"{provider}/{model}" + (
+                f"#{key.fingerprint}" if key is not None and len(keys) > 1 else ""
+            )
             spec = EndpointSpec(
                 name=name,
                 base_url=preset.base_url,
@@ -161,6 +167,12 @@ class Catalog:
     def _forget_unused(self) -> None:
         used = {id(endpoint) for each in self._endpoints.values() for endpoint, _ in each}
         self._made = {spec: made for spec, made in self._made.items() if id(made) in used}
+
+
+def _options(route: RouteSettings) -> dict[type[Any], Any]:
+    """Return what a route says of policies, by the type of their options."""
+    found: list[Any] = [getattr(route, section) for section in ROUTE_SECTIONS]
+    return {type(each): each for each in found if each is not None}
 
 
 def _preset(settings: ProviderSettings) -> Preset:

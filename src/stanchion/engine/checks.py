@@ -12,19 +12,21 @@ from stanchion.core.errors import SettingsError
 from stanchion.engine.settings import SECTIONS, ProviderSettings, Settings
 from stanchion.providers.presets import PRESETS
 
-_MAY_BE_ZERO = frozenset({
-    "deadline.total_s",
-    "gateway.port",
-    "gateway.heartbeat_s",
-    "gateway.drain_s",
-    "gateway.drain_notice_s",
-    "retry.base_s",
-    "retry.budget_ratio",
-    "retry.budget_floor",
-    "resume.most",
-    "balance.wait_most_s",
-    "idempotency.life_s",
-})
+_MAY_BE_ZERO = frozenset(
+    {
+        "deadline.total_s",
+        "gateway.port",
+        "gateway.heartbeat_s",
+        "gateway.drain_s",
+        "gateway.drain_notice_s",
+        "retry.base_s",
+        "retry.budget_ratio",
+        "retry.budget_floor",
+        "resume.most",
+        "balance.wait_most_s",
+        "idempotency.life_s",
+    }
+)
 
 
 def check(settings: Settings, environ: Mapping[str, str]) -> None:
@@ -49,7 +51,9 @@ def _check_numbers(section: str, options: msgspec.Struct) -> None:
             continue
         key = f"{section}.{field}"
         if value < 0 or (value == 0 and key not in _MAY_BE_ZERO):
-            raise SettingsError(f"{key} is {value}: it must be {'0 or more' if key in _MAY_BE_ZERO else 'more than 0'}")
+            raise SettingsError(
+                f"{key} is {value}: it must be {'0 or more' if key in _MAY_BE_ZERO else 'more than 0'}"
+            )
 
 
 def _check_provider(name: str, provider: ProviderSettings, environ: Mapping[str, str]) -> None:
@@ -64,7 +68,9 @@ def _check_provider(name: str, provider: ProviderSettings, environ: Mapping[str,
     base_url = provider.base_url or preset.base_url
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError(f'{at}.base_url must be a URL such as "https://api.openai.com/v1", not {base_url!r}')
+        raise SettingsError(
+            f'{at}.base_url must be a URL such as "https://api.openai.com/v1", not {base_url!r}'
+        )
     if parts.username or parts.password:
         raise SettingsError(f"{at}.base_url holds a password: put keys into key_env or key_file")
     if provider.weight <= 0:
@@ -82,8 +88,12 @@ def _check_target(at: str, target: str, settings: Settings, *, may_be_route: boo
         return
     provider, slash, model = target.partition("/")
     if not slash or not model:
-        raise SettingsError(f'{at}: {target!r} must be "provider/model"' + (" or a route" if may_be_route else ""))
+        raise SettingsError(
+            f'{at}: {target!r} must be "provider/model"' + (" or a route" if may_be_route else "")
+        )
     if provider not in settings.providers:
         near = difflib.get_close_matches(provider, settings.providers, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(settings.providers) or 'none'}"
+        hint = (
+            f"did you mean {near[0]!r}?" if near else f"known are {', '.join(settings.providers) or 'none'}"
+        )
         raise SettingsError(f"{at}: there is no provider {provider!r}; {hint}")

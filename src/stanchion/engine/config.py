@@ -18,6 +18,7 @@ from stanchion.core.errors import SettingsError
 from stanchion.engine.checks import check
 from stanchion.engine.settings import ROUTE_SECTIONS, SECTIONS, TABLES, Settings
 from stanchion.providers.presets import PRESETS
+from stanchion.wire.objects import as_object
 
 FILE_NAME = "stanchion.toml"
 PREFIX = "STANCHION_"
@@ -87,7 +88,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} cannot be read: {error}") from None
 
 
-def _lay(tree: dict[str, Any], origins: dict[str, str], more: dict[str, Any], origin: str, at: str = "") -> None:
+def _lay(
+    tree: dict[str, Any], origins: dict[str, str], more: dict[str, Any], origin: str, at: str = ""
+) -> None:
     """Lay a tree of values over another and note where each came from."""
     for name, value in more.items():
         key = f"{at}.{name}" if at else name
@@ -127,7 +130,9 @@ def _key_of_variable(name: str) -> str:
         field = rest.removeprefix(f"{section}_")
         if field != rest and field in kind.__struct_fields__:
             return f"{section}.{field}"
-    known = [_variable(section, field) for section, kind in SECTIONS.items() for field in kind.__struct_fields__]
+    known = [
+        _variable(section, field) for section, kind in SECTIONS.items() for field in kind.__struct_fields__
+    ]
     raise SettingsError(f"the environment variable {name} is unknown{_nearest(name, known)}")
 
 
@@ -135,7 +140,9 @@ def _variable(section: str, field: str) -> str:
     return f"{PREFIX}{section}_{field}".upper()
 
 
-def _add_providers_with_keys(tree: dict[str, Any], origins: dict[str, str], environ: Mapping[str, str]) -> None:
+def _add_providers_with_keys(
+    tree: dict[str, Any], origins: dict[str, str], environ: Mapping[str, str]
+) -> None:
     """Without any provider in the file: those whose key is in the environment under its usual name."""
     if tree.get("providers"):
         return
@@ -196,15 +203,21 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 def _fill_routes(tree: Mapping[str, Any]) -> None:
     """Lay a route's policy sections over the general ones: a route says only what differs."""
-    for route in (tree.get("routes") or {}).values():
+    for route in _tables(tree, "routes"):
         for section in ROUTE_SECTIONS:
             if section in route:
                 route[section] = {**(tree.get(section) or {}), **route[section]}
 
 
+def _tables(tree: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return the tables below [name]; those that are none were refused before."""
+    found = as_object(tree.get(name)) or {}
+    return [table for each in found.values() if (table := as_object(each)) is not None]
+
+
 def _convert(tree: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
     for table, name in (("providers", "key_env"), ("providers", "key_file"), ("routes", "balance")):
-        for item in (tree.get(table) or {}).values():
+        for item in _tables(tree, table):
             if isinstance(item.get(name), str):
                 item[name] = [item[name]]
     try:

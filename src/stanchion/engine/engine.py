@@ -19,13 +19,14 @@ from stanchion.core.service import Service
 from stanchion.engine.catalog import Catalog
 from stanchion.engine.config import Loaded
 from stanchion.engine.outbox import Outbox
-from stanchion.engine.settings import ROUTE_SECTIONS, Settings
+from stanchion.engine.settings import Settings
 from stanchion.engine.stack import EndpointStack, Shared, call_stack
 from stanchion.observe.logs import log_event
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.idempotency import Idempotency
 from stanchion.providers.http import HttpClient
 from stanchion.providers.openai import EndpointSpec, OpenAIEndpoint
+from stanchion.wire.objects import as_list, as_object
 
 log = logging.getLogger(__name__)
 _DRAIN_S = 5.0  # seconds the outbox may take at the end
@@ -41,7 +42,6 @@ class Engine:
         self.loaded = loaded
         self._tasks: asyncio.TaskGroup | None = None
         self._running: set[asyncio.Task[None]] = set()
-        self._catalog: Catalog | None = None
 
     async def __aenter__(self) -> Self:
         """Open connections lazily, start the outbox."""
@@ -52,7 +52,7 @@ class Engine:
         self.spawn(self.outbox.run())
         self._idempotency = Idempotency(settings.idempotency, self.spawn)
         try:
-            self._build()
+            self._build(None)
         except BaseException:
             await self.__aexit__()
             raise
@@ -75,11 +75,9 @@ class Engine:
 
     def __call__(self, call: Call, /) -> Awaitable[Reply]:
         """Answer a call.  Raises StanchionError.  Whoever gets the Reply closes it."""
-        route = self._catalog.route_settings(call.model)
-        if route is not None:
-            found = {type(each): each for name in ROUTE_SECTIONS if (each := getattr(route, name)) is not None}
-            if found:
-                call = call.having(options={**found, **call.options})
+        options = self._catalog.route_options(call.model)
+        if options:
+            call = call.having(options={**options, **call.options})
         return self._service(call)
 
     def reload(self, loaded: Loaded) -> None:
@@ -87,7 +85,7 @@ class Engine:
         before = self.loaded
         self.loaded = loaded
         try:
-            self._build()
+            self._build(self._catalog)
         except BaseException:
             self.loaded = before
             self.metrics.reloads.of("refused").inc()
@@ -97,7 +95,9 @@ class Engine:
     async def models(self) -> list[dict[str, Any]]:
         """List the models: our routes, then what each provider says it has.  One that fails is left out."""
         owner = "stanchion"
-        listed = [{"id": name, "object": "model", "created": 0, "owned_by": owner} for name in self._catalog.names]
+        listed = [
+            {"id": name, "object": "model", "created": 0, "owned_by": owner} for name in self._catalog.names
+        ]
         async with asyncio.TaskGroup() as group:
             asked = [group.create_task(self._models_of(name)) for name in self._catalog.providers]
         for task in asked:
@@ -112,7 +112,8 @@ class Engine:
         except StanchionError as error:
             log_event(log, logging.WARNING, "models.not_listed", provider=provider, code=error.code)
             return []
-        return [each for each in found or () if isinstance(each, dict) and isinstance(each.get("id"), str)]
+        models = [model for each in as_list(found) or () if (model := as_object(each)) is not None]
+        return [model for model in models if isinstance(model.get("id"), str)]
 
     @property
     def settings(self) -> Settings:
@@ -132,11 +133,11 @@ class Engine:
         task.add_done_callback(self._running.discard)
         return task
 
-    def _build(self) -> None:
+    def _build(self, older: Catalog | None) -> None:
         settings = self.settings
         catalog = Catalog(settings, self.loaded.environ, self._endpoint)
-        if self._catalog is not None:
-            catalog.adopt(self._catalog)
+        if older is not None:
+            catalog.adopt(older)
         self._service: Service = call_stack(
             settings, self._shared, self._idempotency, catalog.route, catalog.endpoints
         )

@@ -53,7 +53,9 @@ class Watch:
         try:
             self._engine.reload(await asyncio.to_thread(self._read))
         except SettingsError as error:
-            log_event(log, logging.ERROR, "settings.refused", file=file, why=str(error), then="the old ones stay")
+            log_event(
+                log, logging.ERROR, "settings.refused", file=file, why=str(error), then="the old ones stay"
+            )
             return False
         log_event(log, logging.INFO, "settings.taken", file=file)
         return True

@@ -100,7 +100,7 @@ class Gateway:
         except StanchionError as error:
             await self._refuse(send, call, error)
             return
-        except Exception as error:  # a task boundary: the caller gets a 500, the log gets the rest
+        except Exception as error:  # noqa: BLE001 - a task boundary: the caller gets a 500, the log the rest
             await self._refuse(send, call, as_said(error))
             return
         elapsed_ms = int((self._clock.now() - started_at) * 1000)
@@ -117,7 +117,7 @@ class Gateway:
                 await self._write(call, reply, stream, skip)
         except StreamAborted:
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - a task boundary: it is said, or raised again
             await self._end_badly(call, error, stream, send)
         finally:
             self._heartbeats.streams.discard(stream)
@@ -165,8 +165,7 @@ class _Gone:
         self._alarm = clock.set(clock.now() + _WATCH_AFTER_S, self._watch)
 
     def _watch(self) -> None:
-        # granian's `receive` gives a future, so this makes no task
-        self._watched = asyncio.ensure_future(self._receive())
+        self._watched = asyncio.ensure_future(self._receive())  # noqa: TID251 - granian gives a future: no task
         self._watched.add_done_callback(self._ended)
 
     def _ended(self, watched: asyncio.Future[Mapping[str, Any]]) -> None:

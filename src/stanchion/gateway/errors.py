@@ -47,7 +47,10 @@ def error_events(error: StanchionError, operation: Operation) -> bytes:
         return write(body)
     # the Responses API's event has the fields at the top; `error` beside them makes the SDK raise
     inner = _decode(body)["error"]
-    return write(_encode({"type": "error", **{k: v for k, v in inner.items() if k != "type"}, "error": inner}), name="error")
+    return write(
+        _encode({"type": "error", **{k: v for k, v in inner.items() if k != "type"}, "error": inner}),
+        name="error",
+    )
 
 
 def _retry_after(error: StanchionError) -> list[Header]:

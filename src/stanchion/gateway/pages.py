@@ -90,7 +90,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         said = InvalidCall(f"{request.method} is not for {path}", status=405, code="method_not_allowed")
     elif path.lstrip("/") in (*_OPERATIONS.split(", "), "models"):
-        said = InvalidCall(f"there is no {path}: the base URL must end in /v1", status=404, code="unknown_path")
+        said = InvalidCall(
+            f"there is no {path}: the base URL must end in /v1", status=404, code="unknown_path"
+        )
     else:
         said = InvalidCall(
             f"there is no such path here; POST /v1/ with {_OPERATIONS}, or GET /v1/models",

@@ -91,7 +91,9 @@ class BufferedLines(logging.Handler):
                 self._out.write("\n".join(lines) + "\n")
                 self._out.flush()
             except (OSError, ValueError):
-                self._dropped += dropped + len(lines)  # a full disk, a closed pipe: there is no place to say so
+                self._dropped += dropped + len(
+                    lines
+                )  # a full disk, a closed pipe: there is no place to say so
 
     def close(self) -> None:
         """Write the rest and end the thread."""

@@ -124,7 +124,9 @@ class Metrics(Collector):
 
     def __init__(self) -> None:
         self.calls = Tallies("stanchion_calls", "Calls that ended", ("operation", "outcome", "code"))
-        self.call_seconds = Spreads("stanchion_call_seconds", "From a call's start to its end", ("operation",))
+        self.call_seconds = Spreads(
+            "stanchion_call_seconds", "From a call's start to its end", ("operation",)
+        )
         self.first_chunk_seconds = Spreads(
             "stanchion_first_chunk_seconds",
             "From a call's start to the first chunk of its answer",

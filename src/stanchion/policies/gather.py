@@ -17,6 +17,7 @@ from stanchion.core.reply import Reply
 from stanchion.core.service import Service
 from stanchion.wire.answers import read_whole
 from stanchion.wire.assemble import assemble
+from stanchion.wire.objects import as_object
 
 
 class GatherOptions(msgspec.Struct, frozen=True):
@@ -39,7 +40,7 @@ class Gather:
         return self._gathered(call, service)
 
     async def _gathered(self, call: Call, service: Service) -> Reply:
-        options = {**(call.body.fields.get("stream_options") or {}), "include_usage": True}
+        options = {**(as_object(call.body.fields.get("stream_options")) or {}), "include_usage": True}
         body = call.body.having(stream=True, stream_options=options)
         reply = await service(call.having(stream=True, body=body))
         events = list[bytes]()

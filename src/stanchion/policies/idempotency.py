@@ -148,5 +148,3 @@ class Idempotency:
                 break
             if ended_at is not None:
                 self._drop(key)
-
-

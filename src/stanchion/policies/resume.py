@@ -98,7 +98,7 @@ class _Stream:
                         shown = chunk if match is None else self._new(match, chunk)
                         if shown is not None:
                             self._remember(shown.events)
-                            yield shown
+                            yield shown  # noqa: ASYNC119 - a Reply closes its source
                 if match is not None:
                     self._owner.decided(self._call, "resumed", None)
                 return

@@ -110,8 +110,8 @@ class HttpClient:
     def open_connections(self) -> int:
         """Count the connections that are open, busy and idle."""
         connector: Any = self._session.connector
-        idle = sum(len(each) for each in connector._conns.values())  # noqa: SLF001 - no public count
-        return idle + len(connector._acquired)  # noqa: SLF001
+        idle = sum(len(each) for each in connector._conns.values())
+        return idle + len(connector._acquired)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -147,7 +147,18 @@ def _before_headers(error: Exception) -> UpstreamError:
 class HttpAnswer:
     """An answer whose headers are there.  Read it whole or in reads; at its end it gives itself back."""
 
-    __slots__ = ("_alarm", "_begun", "_clock", "_ends", "_limits", "_most", "_started_at", "_waits_since", "body", "response")
+    __slots__ = (
+        "_alarm",
+        "_begun",
+        "_clock",
+        "_ends",
+        "_limits",
+        "_most",
+        "_started_at",
+        "_waits_since",
+        "body",
+        "response",
+    )
 
     response: aiohttp.ClientResponse
     body: bytes  # of a whole answer

@@ -26,6 +26,7 @@ from stanchion.providers.presets import Preset
 from stanchion.rules.refusals import judge
 from stanchion.wire.answers import read_whole
 from stanchion.wire.errors import read_error
+from stanchion.wire.objects import as_object
 from stanchion.wire.retry_after import read_retry_after
 
 _ERROR_MOST = 256 * 1024  # bytes of an error body that are read
@@ -75,11 +76,13 @@ class OpenAIEndpoint:
         raw = None if method == "GET" else body.raw
         limits = Limits(call.patience, call.deadline, call.stream)
         answer = await self._http.open(method, self._urls[call.operation.path], headers, raw, limits)
-        head = Head(status=answer.status, endpoint=self._spec.name, model=self._spec.model, headers=answer.headers)
+        head = Head(
+            status=answer.status, endpoint=self._spec.name, model=self._spec.model, headers=answer.headers
+        )
         if answer.status >= 300:
             raise await self._refused(answer, stream=call.stream)
         if call.stream:
-            return self._stream(call, answer, head, strip_usage)
+            return self._stream(call, answer, head, strip_usage=strip_usage)
         return self._whole(call, answer, head, started_at)
 
     def _body(self, call: Call) -> tuple[Body, bool]:
@@ -90,7 +93,7 @@ class OpenAIEndpoint:
             changes["model"] = self._spec.model
         strip = False
         if call.stream and call.operation in _STREAMS_USAGE and self._spec.preset.stream_usage:
-            options = fields.get("stream_options") or {}
+            options = as_object(fields.get("stream_options")) or {}
             if not options.get("include_usage"):
                 # asked always, so that what a stream cost is known
                 changes["stream_options"] = {**options, "include_usage": True}
@@ -113,7 +116,7 @@ class OpenAIEndpoint:
         written = 0 if call.operation is not Operation.CHAT else int(seconds * self._tokens_per_s)
         return Usage(input=len(call.body.raw) // 4, output=written, estimated=True)
 
-    def _stream(self, call: Call, answer: HttpAnswer, head: Head, strip_usage: bool) -> Reply:
+    def _stream(self, call: Call, answer: HttpAnswer, head: Head, *, strip_usage: bool) -> Reply:
         rules = StreamRules(
             operation=call.operation,
             strip_usage=strip_usage,

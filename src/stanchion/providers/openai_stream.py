@@ -192,13 +192,15 @@ class EventStream:
             error = stream_error(data)
             if error is not None:
                 self._raise(error)
-            raise Unusable("the provider answered with something that is no event stream", code="not_a_stream")
+            raise Unusable(
+                "the provider answered with something that is no event stream", code="not_a_stream"
+            )
 
     def _raise(self, facts: ErrorFacts) -> None:
-        raise in_stream_error(facts, self._begun, self._blank)
+        raise in_stream_error(facts, begun=self._begun, blank=self._blank)
 
 
-def in_stream_error(facts: ErrorFacts, begun: bool, blank: Callable[[bytes], bytes]) -> StanchionError:
+def in_stream_error(facts: ErrorFacts, *, begun: bool, blank: Callable[[bytes], bytes]) -> StanchionError:
     """Make the error of an error event: a refusal as the first event, a cut after others."""
     status = _STATUS_OF_CODE.get(facts.code or "", 500)
     verdict = judge(status, facts.code, facts.type)

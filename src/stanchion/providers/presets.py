@@ -25,7 +25,16 @@ PRESETS: dict[str, Preset] = {
     "openai": Preset(
         base_url="https://api.openai.com/v1",
         key_env="OPENAI_API_KEY",
-        models=("gpt-*", "o1*", "o3*", "o4*", "chatgpt-*", "text-embedding-*", "omni-moderation-*", "davinci-*"),
+        models=(
+            "gpt-*",
+            "o1*",
+            "o3*",
+            "o4*",
+            "chatgpt-*",
+            "text-embedding-*",
+            "omni-moderation-*",
+            "davinci-*",
+        ),
     ),
     # https://{resource}.openai.azure.com/openai/v1: the v1 API takes the deployment as `model`
     "azure": Preset(base_url="", key_env="AZURE_OPENAI_API_KEY", auth="api-key"),

@@ -18,18 +18,20 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     callers_fault: bool = False  # no endpoint will ever answer it as it is
 
 
-PERMANENT = frozenset({
-    "insufficient_quota",
-    "billing_not_active",
-    "billing_hard_limit_reached",
-    "credit_balance_exhausted",
-    "organization_spend_limit_exceeded",
-    "organization_usage_limit_exceeded",
-    "project_spend_limit_exceeded",
-    "account_deactivated",
-    "access_terminated",
-    "invalid_api_key",
-})
+PERMANENT = frozenset(
+    {
+        "insufficient_quota",
+        "billing_not_active",
+        "billing_hard_limit_reached",
+        "credit_balance_exhausted",
+        "organization_spend_limit_exceeded",
+        "organization_usage_limit_exceeded",
+        "project_spend_limit_exceeded",
+        "account_deactivated",
+        "access_terminated",
+        "invalid_api_key",
+    }
+)
 _ELSEWHERE = frozenset({"model_not_found", "unsupported_country_region_territory", "deployment_not_found"})
 _RETRYABLE = frozenset({408, 409, 425, 429})
 

@@ -7,7 +7,7 @@ and leaves the rest in `Event.data` untouched.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -16,6 +16,7 @@ from stanchion.core.chunk import Event
 from stanchion.core.errors import Cut, Unusable
 from stanchion.wire import sse
 from stanchion.wire.errors import ErrorFacts, error_facts
+from stanchion.wire.objects import as_object
 from stanchion.wire.usage import WireUsage, usage_of
 
 S = TypeVar("S")
@@ -39,6 +40,9 @@ class _Message(msgspec.Struct, gc=False):
     refusal: str | None = None
     reasoning_content: str | None = None  # DeepSeek, Qwen, GLM
     tool_calls: list[_ToolCall] | None = None
+
+
+_NO_MESSAGE = _Message()
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -120,13 +124,12 @@ def _chat_event(data: bytes) -> Event:
 
 def _read_choices(event: Event, choices: list[_Choice]) -> None:
     first = choices[0]
-    message = first.delta or first.message
-    if len(choices) == 1 and message is not None and first.index == 0 and type(message.content) is str:
-        if message.tool_calls is None and message.reasoning_content is None and message.refusal is None:
-            event.text = message.content  # plain text: nearly always
-            event.pieces = (("0.content", message.content),) if message.content else ()
-            event.finish_reason = first.finish_reason
-            return
+    message = first.delta or first.message or _NO_MESSAGE
+    if len(choices) == 1 and _is_plain(first, message):
+        event.text = cast("str", message.content)  # plain text: nearly always
+        event.pieces = (("0.content", event.text),) if event.text else ()
+        event.finish_reason = first.finish_reason
+        return
     pieces = list[tuple[str, str]]()
     for choice in choices:
         _collect(pieces, choice)
@@ -134,6 +137,16 @@ def _read_choices(event: Event, choices: list[_Choice]) -> None:
             event.finish_reason = choice.finish_reason
     event.pieces = tuple(pieces)
     event.text = "".join([text for where, text in pieces if where == "0.content"])
+
+
+def _is_plain(choice: _Choice, message: _Message) -> bool:
+    return (
+        choice.index == 0
+        and type(message.content) is str
+        and message.tool_calls is None
+        and message.reasoning_content is None
+        and message.refusal is None
+    )
 
 
 def _collect(pieces: list[tuple[str, str]], choice: _Choice) -> None:
@@ -162,8 +175,8 @@ def _collect(pieces: list[tuple[str, str]], choice: _Choice) -> None:
 def _plain(content: str | list[Any]) -> str:
     if isinstance(content, str):
         return content
-    parts = [part for part in content if isinstance(part, dict)]
-    return "".join([text for part in parts if isinstance(text := part.get("text"), str)])  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    texts = [part.get("text") for each in content if (part := as_object(each)) is not None]
+    return "".join([text for text in texts if isinstance(text, str)])
 
 
 def read_response_events(raw: bytes) -> Sequence[Event]:
@@ -197,12 +210,11 @@ def read_response_events(raw: bytes) -> Sequence[Event]:
 def stream_error(data: bytes) -> ErrorFacts | None:
     """Return what an event's data says of an error; None if it is no error."""
     try:
-        found = _decode_any(data)
+        fields = as_object(_decode_any(data))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if not isinstance(found, dict):
+    if fields is None:
         return None
-    fields: dict[str, Any] = found
     if fields.get("type") == "error" and "choices" not in fields:  # the Responses API
         return error_facts(fields.get("error") or fields)
     return error_facts(fields["error"]) if fields.get("error") and not fields.get("choices") else None
@@ -251,7 +263,8 @@ def _whole_response(raw: bytes) -> Sequence[Event]:
         _refuse_error(answer.error)
         raise Unusable("the provider answered with no response object", code="no_response")
     event = Event(data=raw, model=answer.model, finish_reason=answer.status)
-    event.text = "".join([_plain(item.get("content") or "") for item in answer.output or () if isinstance(item, dict)])  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    items = [item for each in answer.output or () if (item := as_object(each)) is not None]
+    event.text = "".join([_plain(item.get("content") or "") for item in items])
     if answer.usage is not None:
         event.usage = usage_of(answer.usage)
     return (event,)
@@ -273,9 +286,9 @@ def _decoded(decode: Callable[[bytes], S], raw: bytes) -> S | None:
     try:
         return decode(raw)
     except msgspec.ValidationError:
-        found = _decode_any(raw)
-        if isinstance(found, dict):
-            _refuse_error(found.get("error"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        found = as_object(_decode_any(raw))
+        if found is not None:
+            _refuse_error(found.get("error"))
             return None
         raise Unusable("the provider answered with JSON that is no object", code="not_an_object") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

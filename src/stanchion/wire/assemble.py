@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from stanchion.wire.objects import as_list, as_object
+
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _GROW = frozenset({"content", "refusal", "reasoning_content", "arguments"})
@@ -36,8 +38,8 @@ def _add_choice(into: dict[str, Any], choice: dict[str, Any]) -> None:
     for name, value in choice.items():
         if name == "delta":
             _merge(message, value or {})
-        elif name == "logprobs" and isinstance(value, dict):
-            _extend(into.setdefault("logprobs", {}) or {}, value)  # pyright: ignore[reportUnknownArgumentType]
+        elif name == "logprobs" and (more := as_object(value)) is not None:
+            into["logprobs"] = _extended(as_object(into.get("logprobs")) or {}, more)
         elif name != "index" and (value is not None or name not in into):
             into[name] = value
 
@@ -49,27 +51,33 @@ def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
             into.setdefault(name, None)
         elif name in _GROW and isinstance(value, str):
             into[name] = (before or "") + value
-        elif isinstance(value, list):
-            into[name] = _by_index(before or [], value)  # pyright: ignore[reportUnknownArgumentType]
-        elif isinstance(value, dict):
-            into[name] = before if isinstance(before, dict) else {}
-            _merge(into[name], value)  # pyright: ignore[reportUnknownArgumentType]
+        elif (items := as_list(value)) is not None:
+            into[name] = _by_index(as_list(before) or [], items)
+        elif (fields := as_object(value)) is not None:
+            into[name] = as_object(before) or {}
+            _merge(into[name], fields)
         else:
             into[name] = value
 
 
 def _by_index(before: list[Any], more: list[Any]) -> list[Any]:
     for item in more:
-        index = item.get("index") if isinstance(item, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        if not isinstance(index, int) or index > len(before):
+        fields = as_object(item)
+        index = fields.get("index") if fields is not None else None
+        if fields is None or not isinstance(index, int) or index > len(before):
             before.append(item)
             continue
         if index == len(before):
             before.append({})
-        _merge(before[index], {name: value for name, value in item.items() if name != "index"})
+        _merge(before[index], {name: value for name, value in fields.items() if name != "index"})
     return before
 
 
-def _extend(into: dict[str, Any], more: dict[str, Any]) -> None:
-    for name, value in more.items():
-        into[name] = [*(into.get(name) or []), *value] if isinstance(value, list) else value
+def _extended(before: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Return lists made longer, anything else replaced."""
+    lists = {
+        name: [*(as_list(before.get(name)) or ()), *items]
+        for name, value in more.items()
+        if (items := as_list(value))
+    }
+    return {**before, **more, **lists}

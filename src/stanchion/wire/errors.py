@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from stanchion.core.errors import StanchionError, UpstreamError
+from stanchion.wire.objects import as_list, as_object
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -27,28 +28,27 @@ class ErrorFacts(msgspec.Struct, frozen=True, gc=False):
 def read_error(body: bytes) -> ErrorFacts:
     """Read an error body.  Whatever it is, facts come back: empty ones if it says nothing."""
     try:
-        found: Any = _decode(body)
+        found = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ErrorFacts()
-    if isinstance(found, list) and found:  # Gemini's compatible endpoint wraps it in a list
-        found = found[0]
-    if not isinstance(found, dict):
-        return ErrorFacts()
-    return error_facts(found.get("error", found))
+    wrapped = as_list(found)  # Gemini's compatible endpoint wraps it in a list
+    fields = as_object(wrapped[0] if wrapped else found)
+    return error_facts(fields.get("error", fields)) if fields is not None else ErrorFacts()
 
 
 def error_facts(error: Any) -> ErrorFacts:
     """Read the `error` member: an object, or with some providers a string."""
     if isinstance(error, str):
         return ErrorFacts(message=error)
-    if not isinstance(error, dict):
+    fields = as_object(error)
+    if fields is None:
         return ErrorFacts()
-    message = error.get("message") or error.get("detail") or error.get("msg") or ""
+    message = fields.get("message") or fields.get("detail") or fields.get("msg") or ""
     return ErrorFacts(
         message=message if isinstance(message, str) else "",
-        type=_word(error.get("type")),
-        code=_word(error.get("code")),
-        param=_word(error.get("param")),
+        type=_word(fields.get("type")),
+        code=_word(fields.get("code")),
+        param=_word(fields.get("param")),
     )
 
 
