@@ -93,6 +93,8 @@ class Reply:
     def on_end(self, hook: EndHook) -> Self:
         """Run `hook` once when the reply ends, however it ends.  Innermost filter's hook first."""
         self._hooks.append(hook)
+        if self.end is not None:  # an answer without a chunk ends while its first one is waited for
+            self._settle(self.end, self.error)
         return self
 
     def through(self, stage: Stage) -> Self:
@@ -130,9 +132,10 @@ class Reply:
     async def _finish(self, end: End, error: BaseException | None) -> None:
         self.end, self.error = end, error  # set first: nothing below can end it a second time
         try:
-            await self._top.aclose()
-            for stage in reversed(self._stages or ()):
-                await stage.aclose()
+            if self._stages is None:
+                await self._top.aclose()
+            else:
+                await _close([*self._stages, self._top])
         finally:
             self._settle(end, error)
 
@@ -213,6 +216,15 @@ class _Upwards:
 
     async def __anext__(self) -> Chunk:
         return await self._source.__anext__()
+
+
+async def _close(sources: list[Source]) -> None:
+    """Close the last, then those below it, also where one of them fails or is cancelled."""
+    try:
+        await sources.pop().aclose()
+    finally:
+        if sources:
+            await _close(sources)
 
 
 async def _put_back(chunk: Chunk, rest: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:

@@ -7,6 +7,7 @@ Stands on top of the endpoint; tells the balancer through `ready_in`.
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from stanchion.core.call import Call
 from stanchion.core.clock import Clock
@@ -40,31 +41,32 @@ class Health:
     async def __call__(self, call: Call, service: Service, /) -> Reply:
         """Pass the call on, or raise Unavailable.  Cancel: the probe is given back."""
         now = self._clock.now
-        if not self._breaker.enter(now()):
+        ticket = self._breaker.enter(now())
+        if ticket is None:
             raise Unavailable(f"{self._endpoint} is resting after failures")
         self.in_flight += 1
         try:
             reply = await service(call)
         except BaseException as error:
-            self._left(End.FAILED, error)
+            self._left(ticket, End.FAILED, error)
             raise
-        return reply.on_end(self._left)
+        return reply.on_end(partial(self._left, ticket))
 
-    def _left(self, end: End, error: BaseException | None) -> None:
+    def _left(self, ticket: int, end: End, error: BaseException | None) -> None:
         self.in_flight -= 1
         now = self._clock.now()
         breaker = self._breaker
         if end is End.COMPLETED:
             breaker.left_well(now)
         elif not isinstance(error, UpstreamError):
-            breaker.left_unknown()  # the caller left, or its time was over: proves nothing
+            breaker.left_unknown(ticket)  # the caller left, or its time was over: proves nothing
         elif error.retry_after_s is not None and error.retryable and isinstance(error, Refused):
             breaker.told(now, error.retry_after_s)
-            breaker.left_unknown()  # busy is not broken
+            breaker.left_unknown(ticket)  # busy is not broken
         elif isinstance(error, Refused) and not error.permanent and error.status < 500:
-            breaker.left_unknown()  # it answered: the call was wrong, or it is busy
+            breaker.left_unknown(ticket)  # it answered: the call was wrong, or it is busy
         else:
-            breaker.left_badly(now, at_once=error.permanent)
+            breaker.left_badly(now, ticket, at_once=error.permanent)
         if breaker.state is not self._was:
             self._changed(breaker.state)
 

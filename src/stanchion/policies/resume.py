@@ -54,8 +54,9 @@ class Resume:
     async def _stood_by(self, call: Call, service: Service, options: ResumeOptions) -> Reply:
         reply = await service(call)
         stream = _Stream(self, call, service, options)
-        # a reply of its own: the first one ends, and is told so, when it is cut
-        stream.outer = Reply(reply.head, stream.chunks(reply))
+        # a reply of its own: the first one ends, and is told so, when it is cut.  Over the first one, so
+        # that this is closed too where nobody reads: a generator that never began closes nothing
+        stream.outer = Reply(reply.head, reply).through(lambda _: stream.chunks(reply))
         return stream.outer
 
     def decided(self, call: Call, decision: str, code: str | None) -> None:

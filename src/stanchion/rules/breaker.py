@@ -35,7 +35,7 @@ class BreakerOptions(msgspec.Struct, frozen=True):
 class Breaker:
     """The state of one endpoint.  Knows no clock: every method takes `now` in seconds."""
 
-    __slots__ = ("_failed", "_options", "_probing", "_rest_s", "_told_until", "_until", "state")
+    __slots__ = ("_failed", "_last", "_options", "_probe", "_rest_s", "_told_until", "_until", "state")
 
     def __init__(self, options: BreakerOptions) -> None:
         self._options = options
@@ -44,50 +44,56 @@ class Breaker:
         self._until = 0.0  # the rest is over
         self._told_until = 0.0  # the provider's own time is over
         self._rest_s = options.rest_s
-        self._probing = False
+        self._probe = 0  # the ticket of the probe that is out
+        self._last = 0  # the last ticket of a probe
 
     def ready_in(self, now: float) -> float:
         """Say in how many seconds a call may pass; `inf` while a probe is out."""
         told = self._told_until - now
         if self.state is State.CLOSED:
             return max(0.0, told)
-        if self._probing:
+        if self._probe:
             return math.inf
         return max(0.0, self._until - now, told)
 
-    def enter(self, now: float) -> bool:
-        """Let a call pass, or not.  A call that passes is followed by exactly one `left_*`."""
+    def enter(self, now: float) -> int | None:
+        """Let a call pass with a ticket, or not: None.  A call that passes is followed by exactly one `left_*`.
+
+        The ticket of a probe is its own, any other is 0: a straggler from before the rest is no probe.
+        """
         if self.ready_in(now) > 0:
-            return False
-        if self.state is not State.CLOSED:
-            self.state = State.HALF_OPEN
-            self._probing = True
-        return True
+            return None
+        if self.state is State.CLOSED:
+            return 0
+        self.state = State.HALF_OPEN
+        self._last = self._probe = self._last + 1
+        return self._probe
 
     def left_well(self, now: float) -> None:
         """Note that a call succeeded."""
         del now  # a success closes whenever it comes
         self._failed = 0
-        self._probing = False
+        self._probe = 0
         self.state = State.CLOSED
         self._rest_s = self._options.rest_s
 
-    def left_unknown(self) -> None:
+    def left_unknown(self, ticket: int) -> None:
         """Note that a call ended and proved nothing: the caller left, or was wrong."""
-        self._probing = False
+        if ticket == self._probe:
+            self._probe = 0
 
-    def left_badly(self, now: float, *, at_once: bool = False) -> None:
+    def left_badly(self, now: float, ticket: int, *, at_once: bool = False) -> None:
         """Note that a call failed.  `at_once`: one such failure is enough to open."""
         self._failed += 1
         if self.state is State.CLOSED and self._failed < self._options.failures and not at_once:
             return
-        if self.state is State.OPEN:
-            return  # a straggler from before: the rest is already running
+        if self.state is State.OPEN or (self.state is State.HALF_OPEN and ticket != self._probe):
+            return  # a straggler from before: the rest is already running, or the probe is out
         if self.state is State.HALF_OPEN:
             self._rest_s = min(self._rest_s * 2, self._options.rest_most_s)
         if at_once:
             self._rest_s = self._options.rest_most_s
-        self._probing = False
+        self._probe = 0
         self.state = State.OPEN
         self._until = now + self._rest_s
 
