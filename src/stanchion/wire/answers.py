@@ -17,87 +17,25 @@ from stanchion.core.errors import Cut, Unusable
 from stanchion.wire import sse
 from stanchion.wire.errors import ErrorFacts, error_facts
 from stanchion.wire.objects import as_object
-from stanchion.wire.usage import WireUsage, usage_of
+from stanchion.wire.shapes import Answer, Choice, Function, Listing, Message, Response, ResponseEvent
+from stanchion.wire.usage import usage_of
 
 S = TypeVar("S")
-Text = str | list[Any] | None  # some providers write content as a list of parts
 
 
-class _Function(msgspec.Struct, gc=False):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _ToolCall(msgspec.Struct, gc=False):
-    index: int = 0
-    function: _Function | None = None
-
-
-class _Message(msgspec.Struct, gc=False):
-    """A `delta` or a `message`."""
-
-    content: Text = None
-    refusal: str | None = None
-    reasoning_content: str | None = None  # DeepSeek, Qwen, GLM
-    tool_calls: list[_ToolCall] | None = None
-
-
-_NO_MESSAGE = _Message()
-
-
-class _Choice(msgspec.Struct, gc=False):
-    index: int = 0
-    delta: _Message | None = None
-    message: _Message | None = None
-    text: str | None = None  # of /completions
-    finish_reason: str | None = None
-
-
-class _Answer(msgspec.Struct, gc=False):
-    choices: list[_Choice] | None = None
-    usage: WireUsage | None = None
-    model: str | None = None
-    error: Any = None
-
-
-class _Response(msgspec.Struct, gc=False):
-    """The Responses API's object."""
-
-    status: str | None = None
-    output: list[Any] | None = None
-    usage: WireUsage | None = None
-    model: str | None = None
-    error: Any = None
-
-
-class _ResponseEvent(msgspec.Struct, gc=False):
-    type: str = ""
-    delta: str | None = None
-    output_index: int = 0
-    content_index: int = 0
-    response: _Response | None = None
-
-
-class _List(msgspec.Struct, gc=False):
-    """Embeddings, moderations, models."""
-
-    data: list[msgspec.Raw] | None = None
-    results: list[msgspec.Raw] | None = None
-    usage: WireUsage | None = None
-    model: str | None = None
-    error: Any = None
-
-
-_decode_answer = msgspec.json.Decoder(_Answer).decode
-_decode_response = msgspec.json.Decoder(_Response).decode
-_decode_response_event = msgspec.json.Decoder(_ResponseEvent).decode
-_decode_list = msgspec.json.Decoder(_List).decode
+_decode_answer = msgspec.json.Decoder(Answer).decode
+_decode_response = msgspec.json.Decoder(Response).decode
+_decode_response_event = msgspec.json.Decoder(ResponseEvent).decode
+_decode_list = msgspec.json.Decoder(Listing).decode
 _decode_any = msgspec.json.Decoder().decode
+_NO_MESSAGE = Message()
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNKNOWN = "?"  # where a piece stands that nobody here can read or write
 
 
 def read_chat_events(raw: bytes) -> Sequence[Event]:
     """Read whole SSE events of a chat completion or a completion.  Raises Cut at one that is no JSON object."""
-    if raw.startswith(b"data: {") and raw.find(b"\n\n") == len(raw) - 2:
+    if raw.startswith(b"data: {") and raw.find(b"\n") == len(raw) - 2 and raw.endswith(b"\n\n"):
         return (_chat_event(raw[6:-2]),)  # one event in one read: nearly always
     events = list[Event]()
     for part in sse.split(raw):
@@ -111,8 +49,8 @@ def _chat_event(data: bytes) -> Event:
     try:
         answer = _decode_answer(data)
     except msgspec.ValidationError:
-        return Event(data=data)  # JSON, and of no shape we know: not ours to judge
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _unknown_event(data)
+    except _NOT_JSON:
         raise Cut("the provider sent an event that is not JSON", code="malformed_event") from None
     event = Event(data=data, model=answer.model)
     if answer.usage is not None:
@@ -122,7 +60,16 @@ def _chat_event(data: bytes) -> Event:
     return event
 
 
-def _read_choices(event: Event, choices: list[_Choice]) -> None:
+def _unknown_event(data: bytes, name: str = "") -> Event:
+    """Return JSON of no shape we know, which is not ours to judge, as one piece that says nothing of itself."""
+    try:
+        _decode_any(data)
+    except _NOT_JSON:
+        raise Cut("the provider sent an event that is not JSON", code="malformed_event") from None
+    return Event(data=data, name=name, pieces=((UNKNOWN, data.decode()),))
+
+
+def _read_choices(event: Event, choices: list[Choice]) -> None:
     first = choices[0]
     message = first.delta or first.message or _NO_MESSAGE
     if len(choices) == 1 and _is_plain(first, message):
@@ -139,17 +86,20 @@ def _read_choices(event: Event, choices: list[_Choice]) -> None:
     event.text = "".join([text for where, text in pieces if where == "0.content"])
 
 
-def _is_plain(choice: _Choice, message: _Message) -> bool:
+def _is_plain(choice: Choice, message: Message) -> bool:
     return (
         choice.index == 0
         and type(message.content) is str
         and message.tool_calls is None
         and message.reasoning_content is None
         and message.refusal is None
+        and message.reasoning is None
+        and message.function_call is None
+        and message.audio is None
     )
 
 
-def _collect(pieces: list[tuple[str, str]], choice: _Choice) -> None:
+def _collect(pieces: list[tuple[str, str]], choice: Choice) -> None:
     """Add all that this choice generated, each piece with its place."""
     at = choice.index
     if choice.text:
@@ -157,19 +107,26 @@ def _collect(pieces: list[tuple[str, str]], choice: _Choice) -> None:
     message = choice.delta or choice.message
     if message is None:
         return
-    if message.reasoning_content:
-        pieces.append((f"{at}.reasoning_content", message.reasoning_content))
-    if message.content:
-        pieces.append((f"{at}.content", _plain(message.content)))
-    if message.refusal:
-        pieces.append((f"{at}.refusal", message.refusal))
+    texts = (
+        ("reasoning_content", message.reasoning_content),
+        ("reasoning", message.reasoning),
+        ("content", _plain(message.content or "")),
+        ("refusal", message.refusal),
+        (UNKNOWN, "audio" if message.audio else ""),
+    )
+    pieces.extend([(f"{at}.{field}", text) for field, text in texts if text])
+    if message.function_call is not None:
+        _collect_function(pieces, f"{at}.function_call", message.function_call)
     for tool in message.tool_calls or ():
-        if tool.function is None:
-            continue
-        if tool.function.name:
-            pieces.append((f"{at}.tool.{tool.index}.name", tool.function.name))
-        if tool.function.arguments:
-            pieces.append((f"{at}.tool.{tool.index}.arguments", tool.function.arguments))
+        if tool.function is not None:
+            _collect_function(pieces, f"{at}.tool.{tool.index}", tool.function)
+
+
+def _collect_function(pieces: list[tuple[str, str]], at: str, function: Function) -> None:
+    if function.name:
+        pieces.append((f"{at}.name", function.name))
+    if function.arguments:
+        pieces.append((f"{at}.arguments", function.arguments))
 
 
 def _plain(content: str | list[Any]) -> str:
@@ -189,9 +146,9 @@ def read_response_events(raw: bytes) -> Sequence[Event]:
         try:
             found = _decode_response_event(data)
         except msgspec.ValidationError:
-            events.append(Event(data=data, name=name))
+            events.append(_unknown_event(data, name))
             continue
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except _NOT_JSON:
             raise Cut("the provider sent an event that is not JSON", code="malformed_event") from None
         event = Event(data=data, name=name or found.type)
         if found.delta and event.name.endswith(".delta"):
@@ -211,20 +168,20 @@ def stream_error(data: bytes) -> ErrorFacts | None:
     """Return what an event's data says of an error; None if it is no error."""
     try:
         fields = as_object(_decode_any(data))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _NOT_JSON:
         return None
     if fields is None:
         return None
     if fields.get("type") == "error" and "choices" not in fields:  # the Responses API
         return error_facts(fields.get("error") or fields)
-    return error_facts(fields["error"]) if fields.get("error") and not fields.get("choices") else None
+    return error_facts(fields["error"]) if fields.get("error") else None  # OpenRouter sends choices with it
 
 
 def is_usage_only(data: bytes) -> bool:
     """Say whether an event has usage and no choice: the one that `include_usage` asks for."""
     try:
         answer = _decode_answer(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _NOT_JSON:
         return False
     return answer.usage is not None and not answer.choices
 
@@ -286,13 +243,23 @@ def _decoded(decode: Callable[[bytes], S], raw: bytes) -> S | None:
     try:
         return decode(raw)
     except msgspec.ValidationError:
+        return _of_unknown_shape(raw)
+    except _NOT_JSON:
+        raise _not_json() from None
+
+
+def _of_unknown_shape(raw: bytes) -> None:
+    try:
         found = as_object(_decode_any(raw))
-        if found is not None:
-            _refuse_error(found.get("error"))
-            return None
-        raise Unusable("the provider answered with JSON that is no object", code="not_an_object") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Unusable("the provider answered with something that is not JSON", code="not_json") from None
+    except _NOT_JSON:
+        raise _not_json() from None
+    if found is None:
+        raise Unusable("the provider answered with JSON that is no object", code="not_an_object")
+    _refuse_error(found.get("error"))
+
+
+def _not_json() -> Unusable:
+    return Unusable("the provider answered with something that is not JSON", code="not_json")
 
 
 def _refuse_error(error: object) -> None:

@@ -25,7 +25,8 @@ def identity(data: bytes) -> dict[str, Any]:
 
 def renamed(data: bytes, who: dict[str, Any]) -> bytes:
     """Write an event of the second stream under the identity of the first."""
-    return sse.write(_encode({**_decode(data), **who}))
+    found = _decode(data)
+    return sse.write(_encode({**found, **who}) if isinstance(found, dict) else data)
 
 
 def rest(pieces: Sequence[tuple[str, str]], finish_reason: str | None, who: dict[str, Any]) -> bytes:
@@ -45,6 +46,8 @@ def _choice(where: str, text: str, who: dict[str, Any]) -> dict[str, Any]:
     choice: dict[str, Any] = {"index": int(index), "finish_reason": None}
     if who.get("object") == "text_completion":
         choice["text"] = text
+    elif field.startswith(("?", "function_call.", "audio")):
+        raise ValueError("there is something in the event that cannot be written in part")
     elif field.startswith("tool."):
         _, number, part = field.split(".")
         if part != "arguments":

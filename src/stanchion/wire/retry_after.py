@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 
 _IN_WORDS = re.compile(r"try again in ((?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+)", re.IGNORECASE)
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_MOST_S = 1e9  # more is no time, but a mistake
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -20,7 +21,9 @@ def read_retry_after(headers: Mapping[str, str], message: str, *, now: datetime)
     value = headers.get("retry-after")
     if value is not None:
         seconds = _number(value)
-        return seconds if seconds is not None else _until(value, now)
+        seconds = seconds if seconds is not None else _until(value, now)
+        if seconds is not None:
+            return seconds  # a header that says nothing leaves it to the words
     found = _IN_WORDS.search(message)
     return read_duration(found[1]) if found else None
 
@@ -30,7 +33,8 @@ def read_duration(text: str) -> float | None:
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         return None
-    return sum(float(number) * _UNIT_S[unit] for number, unit in parts)
+    seconds = sum(float(number) * _UNIT_S[unit] for number, unit in parts)
+    return seconds if seconds < _MOST_S else None
 
 
 def _number(text: str | None) -> float | None:
@@ -38,7 +42,7 @@ def _number(text: str | None) -> float | None:
         value = float(text or "")
     except ValueError:
         return None
-    return value if 0 <= value < 1e9 else None
+    return value if 0 <= value < _MOST_S else None
 
 
 def _until(text: str, now: datetime) -> float | None:

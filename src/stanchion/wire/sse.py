@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 
-_BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
+_BOUNDARY = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")  # the end of a line, and an empty line
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_BOM = b"\xef\xbb\xbf"  # may stand at a stream's beginning, and means nothing
 DONE = b"[DONE]"
 
 
@@ -75,7 +76,7 @@ def read(event: bytes) -> tuple[str, bytes]:
     if event.startswith(b"data: ") and b"\n" not in event and b"\r" not in event:
         return "", event[6:]  # what nearly all events look like
     name, data = "", list[bytes]()
-    for line in _LINE_END.split(event):
+    for line in _LINE_END.split(event.removeprefix(_BOM)):
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"data":
