@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 
@@ -18,7 +19,7 @@ import msgspec
 
 from stanchion.core.call import Call
 from stanchion.core.chunk import Chunk
-from stanchion.core.errors import KeyReused, StanchionError, Unavailable
+from stanchion.core.errors import DeadlineExceeded, KeyReused, StanchionError, Unavailable
 from stanchion.core.reply import Head, Reply
 from stanchion.core.service import Service
 
@@ -54,8 +55,18 @@ class _Recording:
         """Wait for more.  Bounded by the recorded call, which has a deadline."""
         await self._changed.wait()
 
-    async def replay(self) -> AsyncGenerator[Chunk, None]:
-        """Hand out all chunks from the first on, as they come."""
+    async def wait_until(self, deadline: float) -> None:
+        """Wait for more, as long as the reader has.  Raises DeadlineExceeded."""
+        if math.isinf(deadline):
+            return await self.wait()
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self.wait()
+        except TimeoutError:
+            raise DeadlineExceeded("the call's deadline passed before the answer was complete") from None
+
+    async def replay(self, deadline: float) -> AsyncGenerator[Chunk, None]:
+        """Hand out all chunks from the first on, as they come.  `deadline` is the reader's own."""
         position = 0
         while True:
             while position < len(self.chunks):
@@ -65,7 +76,7 @@ class _Recording:
                 raise self.error
             if self.ended_at is not None:
                 return
-            await self.wait()
+            await self.wait_until(deadline)
 
 
 class Idempotency:
@@ -101,7 +112,7 @@ class Idempotency:
         if recording.head is None:
             assert recording.error is not None  # noqa: S101 - the loop above
             raise recording.error
-        return Reply(recording.head, recording.replay())
+        return Reply(recording.head, recording.replay(call.deadline))
 
     async def _record(
         self, key: tuple[str, str], recording: _Recording, call: Call, service: Service

@@ -47,5 +47,6 @@ class TraceAttempt:
         kind = ""
         if isinstance(error, UpstreamError):
             attempt.code, attempt.sent, kind = error.code, error.sent.value, type(error).__name__
-            attempt.status = error.upstream_status
+            if error.upstream_status is not None:
+                attempt.status = error.upstream_status  # else that of the answer that was cut
         self._metrics.attempts.of(self._endpoint, end.word, kind).inc()
