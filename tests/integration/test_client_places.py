@@ -31,7 +31,7 @@ class Running:
     def settled(self, condition, within_s: float = 2.0) -> None:
         async def wait() -> None:
             async with asyncio.timeout(within_s):
-                while not condition(self.sim):
+                while not condition(self.sim):  # noqa: ASYNC110 - the other end of a socket tells nobody
                     await asyncio.sleep(0.005)
 
         self.run(wait())

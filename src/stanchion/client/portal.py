@@ -7,10 +7,13 @@ import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import ParamSpec, TypeVar, cast
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+import anyio
+from anyio.from_thread import BlockingPortal
+
+from stanchion.core.errors import Unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,6 +56,8 @@ class Portal:
         future = cast("Future[T]", self._opened().portal.start_task_soon(function))
         try:
             return future.result()  # bounded by the call's deadline
+        except CancelledError:
+            raise Unavailable("the client was closed while the call ran") from None
         except BaseException:
             future.cancel()
             raise
@@ -85,24 +90,41 @@ class _Open:
     """A portal that runs.  Ends when it is closed, forgotten by its client, or at the process's exit."""
 
     def __init__(self) -> None:
-        uvloop = importlib.util.find_spec("uvloop") is not None
-        context = start_blocking_portal("asyncio", {"use_uvloop": uvloop}, name="stanchion-client")
-        self.portal: BlockingPortal = context.__enter__()
-        self.thread = self.portal.call(threading.get_ident)
-
-        def end() -> None:
-            context.__exit__(None, None, None)
-
+        # not anyio's `start_blocking_portal`: its generator would end the parent's portal in a forked child
+        opened: Future[BlockingPortal] = Future()
+        thread = threading.Thread(target=_live, args=(opened,), name="stanchion-client", daemon=True)
+        thread.start()
+        self.portal = portal = opened.result()
+        self.thread = thread.ident
         # the process's exit waits for no daemon thread, so it is ended there by name
-        self.close = weakref.finalize(self, _end, end, self.thread)
+        self.close = weakref.finalize(self, _end, portal, thread)
 
     def forget(self) -> None:
         """Never close it: it is the parent's."""
         self.close.detach()
 
 
-def _end(end: Callable[[], None], thread: int) -> None:
-    if threading.get_ident() == thread:  # collected inside the loop: it cannot wait for itself
+def _live(opened: Future[BlockingPortal]) -> None:
+    async def live() -> None:
+        async with BlockingPortal() as portal:
+            opened.set_result(portal)
+            await portal.sleep_until_stopped()
+
+    uvloop = importlib.util.find_spec("uvloop") is not None
+    try:
+        anyio.run(live, backend_options={"use_uvloop": uvloop})
+    except BaseException as error:  # a task boundary: whoever waits for the portal is told
+        if opened.done():
+            raise
+        opened.set_exception(error)
+
+
+def _end(portal: BlockingPortal, thread: threading.Thread) -> None:
+    def end() -> None:
+        portal.call(portal.stop, True)  # noqa: FBT003 - cancels what runs; anyio takes it by position
+        thread.join()
+
+    if threading.current_thread() is thread:  # collected inside the loop: it cannot wait for itself
         threading.Thread(target=end, daemon=True).start()
     else:
         end()
