@@ -10,6 +10,7 @@ import traceback
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -129,7 +130,7 @@ TOOL = {
 
 
 async def test_tools_are_called_whole_and_streamed(client: AsyncClient):
-    asked = {"tools": [TOOL], "tool_choice": "required"}
+    asked: dict[str, Any] = {"tools": [TOOL], "tool_choice": "required"}
     whole = await client.chat(ASKED, model="gpt-4o", **asked)
     (call,) = whole.tool_calls
     assert (call.name, list(call.parsed(dict))) == ("find_order", ["number"])
