@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 
-from stanchion.core.errors import SettingsError
 from stanchion.engine.config import Loaded
 from stanchion.engine.engine import Engine
 
@@ -65,7 +64,9 @@ class Homes:
                 finally:
                     self.engines.pop(loop, None)  # who calls from now on gets a new one
                     self._homes.pop(loop, None)
-        except SettingsError as error:
+        except Exception as error:  # a task boundary: whoever waits for the engine is told
+            if home.opened.is_set():
+                raise
             home.error = error
         finally:
             if self._homes.get(loop) is home:
