@@ -50,6 +50,8 @@ class AsyncClient:
     pass through as they are, those that nobody here knows included.
     """
 
+    providers = "nobody yet"  # whom it calls; here for the `repr` of a client whose settings are refused
+
     def __init__(
         self,
         config: Config = None,
@@ -72,6 +74,7 @@ class AsyncClient:
         if problem:
             raise SettingsError(problem)
         self._loaded = configured(config, key=api_key, base_url=base_url, settings=settings)
+        self.providers = ", ".join(self._loaded.settings.providers)
         self._prices = Prices(self._loaded.settings.prices)
         self._homes = Homes(self._loaded)
         self._engines = self._homes.engines
@@ -197,7 +200,7 @@ class AsyncClient:
         raise TypeError("a client holds keys and is not pickled: make one in each process")
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {', '.join(self._loaded.settings.providers)}>"
+        return f"<{type(self).__name__} of {self.providers}>"
 
     async def _ask(self, call: Call) -> Reply:
         engine = self._engines.get(asyncio.get_running_loop()) or await self._homes.engine()

@@ -33,7 +33,7 @@ def configured(
     `key` and `base_url` name one provider that serves every model, in place of all configured ones.
     """
     try:
-        loaded = config if isinstance(config, Loaded) else load(config, flags=settings)
+        loaded = _loaded(config, settings)
         if key is not None or base_url:
             loaded = _with_provider(loaded, key, base_url)
         elif loaded.simulated:
@@ -43,6 +43,16 @@ def configured(
         # the frames below hold the environment, and with it every key, in their locals
         raise error.with_traceback(None) from None
     return loaded
+
+
+def _loaded(config: Config, settings: Mapping[str, Any] | None) -> Loaded:
+    if not isinstance(config, Loaded):
+        return load(config, flags=settings)
+    if settings:
+        raise SettingsError(
+            "settings cannot be laid over a loaded configuration: pass them to load(flags=...)"
+        )
+    return config
 
 
 def _with_provider(loaded: Loaded, key: Secret | None, base_url: str | None) -> Loaded:

@@ -51,6 +51,8 @@ class Client:
     Weakness: a call costs about 100 µs more than an async one, for the way to the loop's thread and back.
     """
 
+    providers = "nobody yet"  # whom it calls
+
     def __init__(
         self,
         config: Config = None,
@@ -64,6 +66,7 @@ class Client:
         if problem:
             raise SettingsError(problem)
         self.asynchronous = AsyncClient(config, api_key=api_key, base_url=base_url, settings=settings)
+        self.providers = self.asynchronous.providers
         self.portal = Portal(self.asynchronous.parted)
 
     chat = _blocking(AsyncClient.chat)
@@ -93,7 +96,7 @@ class Client:
         raise TypeError("a client holds keys and is not pickled: make one in each process")
 
     def __repr__(self) -> str:
-        return repr(self.asynchronous).replace("AsyncClient", "Client")
+        return f"<{type(self).__name__} of {self.providers}>"
 
 
 class SyncStream(Generic[A]):
