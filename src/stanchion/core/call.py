@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import math
 import os
 from collections.abc import Mapping
@@ -102,6 +103,27 @@ class Patience(msgspec.Struct, frozen=True, gc=False):
     total_s: float = 600.0  # of one attempt, whole or streamed
 
 
+class _Ids:
+    """Names of calls: random per process, then counted, so that one costs no call of the kernel."""
+
+    def __init__(self) -> None:
+        self.seed()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.seed)
+
+    def seed(self) -> None:
+        """Begin anew: a child process must not go on with its parent's names."""
+        self._prefix = f"req_{os.urandom(8).hex()}"
+        self._count = itertools.count()
+
+    def next(self) -> str:
+        """Return a name nobody else has."""
+        return f"{self._prefix}{next(self._count):08x}"
+
+
+new_id = _Ids().next
+
+
 class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One request on its way down."""
 
@@ -109,7 +131,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     body: Body
     model: str  # as the caller named it
     stream: bool = False
-    id: str = msgspec.field(default_factory=lambda: "req_" + os.urandom(12).hex())
+    id: str = msgspec.field(default_factory=new_id)
     deadline: float = math.inf  # absolute, in seconds of the event loop's clock
     attempt: int = 1  # 1 is the first try
     target: str = ""  # the route's target that is asked now: "provider/model"

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
-from stanchion.core.call import Call, Operation
+from stanchion.core.call import Call, Operation, new_id
 from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError, Unavailable
 from stanchion.core.reply import Reply
@@ -50,15 +49,14 @@ class Gateway:
         self._headers = ResponseHeaders(simulated=engine.loaded.simulated)
         engine.spawn(self._heartbeats.run())
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         if scope["type"] == "http" and scope["method"] == "POST":
             operation = _HOT.get(scope["path"])
             if operation is not None:
-                await self._answer(operation, dict(scope["headers"]), receive, send)
-                return
+                return self._answer(operation, dict(scope["headers"]), receive, send)
         pages: Any = self._pages
-        await pages(scope, receive, send)
+        return pages(scope, receive, send)
 
     async def _answer(
         self, operation: Operation, headers: Mapping[bytes, bytes], receive: Receive, send: Send
@@ -138,7 +136,7 @@ class Gateway:
 
     async def _refuse(self, send: Send, call: Call | None, error: StanchionError) -> None:
         status, headers, body = error_response(error)
-        request_id = call.id if call is not None else f"req_{os.urandom(12).hex()}"
+        request_id = call.id if call is not None else new_id()
         headers.extend(self._headers.of_error(request_id, upstream_headers_of(error)))
         headers.append((b"content-length", b"%d" % len(body)))
         if self.refusing or status in (408, 413, 415):

@@ -57,13 +57,10 @@ async def read_body(
 def read_call(operation: Operation, raw: bytes, headers: Mapping[bytes, bytes], now: float) -> Call:
     """Make the Call.  Raises InvalidCall."""
     body = Body.read(raw)
-    call = json_call(
-        operation,
-        body,
-        caller=_caller(headers.get(b"authorization", b"")),
-        idempotency_key=_idempotency_key(headers),
-        headers=_forwarded(headers),
-    )
+    key = _idempotency_key(headers)
+    caller = _caller(headers.get(b"authorization", b"")) if key is not None else ""
+    forwarded = _forwarded(headers)
+    call = json_call(operation, body, caller=caller, idempotency_key=key, headers=forwarded)
     deadline = _deadline(headers, call, now)
     return call if math.isinf(deadline) else call.having(deadline=deadline)
 
@@ -118,8 +115,10 @@ def _deadline(headers: Mapping[bytes, bytes], call: Call, now: float) -> float:
 
 
 def _seconds(value: bytes | None) -> float | None:
+    if value is None:
+        return None
     try:
-        seconds = float(value or b"")
+        seconds = float(value)
     except ValueError:
         return None
     return seconds if 0 < seconds < 1e6 else None

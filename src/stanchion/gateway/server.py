@@ -11,9 +11,11 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
+from granian.log import LogLevels
 from granian.server.embed import Server
 
 from stanchion.core.errors import SettingsError
@@ -26,6 +28,14 @@ from stanchion.gateway.errors import StreamAborted
 from stanchion.observe.logs import log_event
 
 log = logging.getLogger(__name__)
+# granian sets up logging, which would close our handlers: let it add nothing to what is there
+_NO_LOG_SETUP: dict[str, Any] = {
+    "version": 1,
+    "incremental": True,
+    "formatters": {},
+    "handlers": {},
+    "loggers": {},
+}
 _LAST_WORDS_S = 2.0  # seconds for cancelled calls to say that they were
 
 
@@ -91,7 +101,8 @@ def _server(gateway: Gateway, options: GatewayOptions) -> Server:
         websockets=False,
         backlog=2048,
         backpressure=options.connections_most,
-        log_enabled=False,
+        log_level=LogLevels.error,  # its starts and stops are said by us
+        log_dictconfig=_NO_LOG_SETUP,
         http1_settings=HTTP1Settings(
             header_read_timeout=int(options.header_wait_s * 1000),
             max_buffer_size=max(8192, options.header_most_bytes),
@@ -100,9 +111,8 @@ def _server(gateway: Gateway, options: GatewayOptions) -> Server:
 
 
 def _wanted(record: logging.LogRecord) -> bool:
-    """Keep the server's own noise out of the log: its start, and the streams we break off on purpose."""
-    aborted = record.exc_info is not None and record.exc_info[0] is StreamAborted
-    return not aborted and (record.levelno >= logging.ERROR)
+    """Keep the streams that we break off on purpose out of the log: they are no failure of the server's."""
+    return record.exc_info is None or record.exc_info[0] is not StreamAborted
 
 
 def _on_signals(ended: asyncio.Event, watch: Watch) -> None:

@@ -44,4 +44,4 @@ class AttemptTimeout:
         """Pass the call on with its patience."""
         options = call.option(AttemptTimeoutOptions, self._options)
         patience = self._patience if options is self._options else options.patience()
-        return service(call.having(patience=patience))
+        return service(call if patience == call.patience else call.having(patience=patience))

@@ -11,10 +11,12 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import aiohttp
 import msgspec
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from stanchion._version import __version__
@@ -23,6 +25,7 @@ from stanchion.core.clock import Clock
 from stanchion.core.errors import Cut, DeadlineExceeded, Silent, Unreachable, Unusable, UpstreamError
 
 log = logging.getLogger(__name__)
+_IN_TIME = nullcontext()
 _DRAIN_S = 0.2  # seconds: the terminating chunk comes with the last event, or not at all
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 
@@ -86,7 +89,7 @@ class HttpClient:
         """
         answer = HttpAnswer(limits, self._clock, self._options.answer_most_bytes)
         try:
-            with self._clock.timeout_at(answer.first_byte_until()):
+            with answer.first_byte_in_time():
                 answer.response = await self._session.request(
                     method,
                     url,
@@ -116,6 +119,11 @@ class HttpClient:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._session.close()
+
+
+def prepared(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return headers in the client's own form, so that it need not make it for each request."""
+    return CIMultiDictProxy(CIMultiDict(headers))
 
 
 _timeouts: dict[float, aiohttp.ClientTimeout] = {}
@@ -179,6 +187,11 @@ class HttpAnswer:
             return self._ends
         return min(self._ends, self._started_at + self._limits.patience.first_token_s)
 
+    def first_byte_in_time(self) -> AbstractContextManager[object]:
+        """Bound what stands in it, unless the Deadline policy does already: its time is over first."""
+        until = self.first_byte_until()
+        return _IN_TIME if until >= self._limits.deadline else self._clock.timeout_at(until)
+
     @property
     def status(self) -> int:
         """The HTTP status."""
@@ -202,8 +215,8 @@ class HttpAnswer:
         content, parts, size = self.response.content, list[bytes](), 0
         try:
             while not content.at_eof():
-                self._begun = True
                 parts.append(await content.readany())
+                self._begun = True
                 size += len(parts[-1])
                 if size > self._most:
                     raise Cut(f"the answer is longer than {self._most} bytes", code="answer_too_long")

@@ -20,7 +20,7 @@ from stanchion.core.errors import Refused, Unusable, UpstreamError
 from stanchion.core.reply import Head, Reply
 from stanchion.core.secret import Hidden, Secret
 from stanchion.core.usage import Usage
-from stanchion.providers.http import HttpAnswer, HttpClient, Limits
+from stanchion.providers.http import HttpAnswer, HttpClient, Limits, prepared
 from stanchion.providers.openai_stream import EventStream, StreamRules
 from stanchion.providers.presets import Preset
 from stanchion.rules.refusals import judge
@@ -52,7 +52,7 @@ class OpenAIEndpoint:
         self._http = http
         self._clock = clock
         self._urls = {each.path: URL(f"{spec.base_url}/{each.path}") for each in Operation}
-        self._headers = _headers(spec)
+        self._headers = prepared(_headers(spec))
         self._secret = spec.key.reveal().encode() if spec.key is not None else b""
         self._tokens_per_s = 30.0  # learned; for the cost of answers that nobody waited for
 
@@ -118,6 +118,7 @@ class OpenAIEndpoint:
 
     def _stream(self, call: Call, answer: HttpAnswer, head: Head, *, strip_usage: bool) -> Reply:
         rules = StreamRules(
+            endpoint=self._spec.name,
             operation=call.operation,
             strip_usage=strip_usage,
             done=self._spec.preset.done,
