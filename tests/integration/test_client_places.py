@@ -83,7 +83,7 @@ async def ask():
     return (await client.chat("Hello", model="gpt-4o")).text
 print(len({asyncio.run(ask()) for _ in range(5)}))
 gc.collect()
-assert not client._homes.engines
+assert not client.homes.engines
 """,
         running.sim.base_url,
     )
@@ -99,7 +99,7 @@ def test_a_loop_that_was_closed_by_force_is_forgotten(running: Running):
 
     asyncio.run(ask())
     asyncio.run(ask())
-    assert client._homes.engines == {}
+    assert client.homes.engines == {}
 
 
 def test_one_client_serves_many_threads(running: Running):

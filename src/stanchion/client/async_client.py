@@ -76,8 +76,8 @@ class AsyncClient:
         self._loaded = configured(config, key=api_key, base_url=base_url, settings=settings)
         self.providers = ", ".join(self._loaded.settings.providers)
         self._prices = Prices(self._loaded.settings.prices)
-        self._homes = Homes(self._loaded)
-        self._engines = self._homes.engines
+        self.homes = Homes(self._loaded)  # where its engines live
+        self._engines = self.homes.engines
 
     async def chat(
         self,
@@ -174,21 +174,17 @@ class AsyncClient:
 
     async def engine(self) -> Engine:
         """Return the engine of the running event loop: its metrics, its settings, its connections."""
-        return await self._homes.engine()
+        return await self.homes.engine()
 
     def openai(self, **options: Any) -> AsyncOpenAI:
         """Return an `AsyncOpenAI` over this client's engine; `options` are its own.  Needs `openai`."""
         from stanchion.client.transport import async_openai  # noqa: PLC0415 - the SDK is no dependency
 
-        return async_openai(self, options)
-
-    def parted(self) -> object:
-        """After a fork, in the child: forget the parent's engines; what is returned must be kept unclosed."""
-        return self._homes.parted()
+        return async_openai(self.homes, options)
 
     async def aclose(self) -> None:
         """End this event loop's engine and close its connections.  A later call makes a new one."""
-        await self._homes.aclose()
+        await self.homes.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -203,7 +199,7 @@ class AsyncClient:
         return f"<{type(self).__name__} of {self.providers}>"
 
     async def _ask(self, call: Call) -> Reply:
-        engine = self._engines.get(asyncio.get_running_loop()) or await self._homes.engine()
+        engine = self._engines.get(asyncio.get_running_loop()) or await self.homes.engine()
         try:
             return await engine(call)
         except (TypeError, UnicodeEncodeError):

@@ -82,5 +82,6 @@ class Homes:
     def parted(self) -> list[object]:
         """After a fork: forget all engines.  Whoever gets them keeps them: the parent uses their sockets."""
         left: list[object] = [*self._homes.items(), *self.engines.items()]
-        self._homes, self.engines = {}, {}
+        self._homes.clear()
+        self.engines.clear()
         return left

@@ -67,7 +67,7 @@ class Client:
             raise SettingsError(problem)
         self.asynchronous = AsyncClient(config, api_key=api_key, base_url=base_url, settings=settings)
         self.providers = self.asynchronous.providers
-        self.portal = Portal(self.asynchronous.parted)
+        self.portal = Portal(self.asynchronous.homes.parted)
 
     chat = _blocking(AsyncClient.chat)
     responses = _blocking(AsyncClient.responses)
@@ -80,7 +80,7 @@ class Client:
         """Return an `OpenAI` over this client's engine; `options` are its own.  Needs `openai`."""
         from stanchion.client.transport import sync_openai  # noqa: PLC0415 - the SDK is no dependency
 
-        return sync_openai(self, options)
+        return sync_openai(self.asynchronous.homes, self.portal, options)
 
     def close(self) -> None:
         """End the engine and close its connections.  A later call makes a new one."""

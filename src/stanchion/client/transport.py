@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from stanchion.client.exchange import ROOT, Answered, Asked, exchange, stream_bytes
+from stanchion.client.home import Homes
 from stanchion.client.portal import Portal
 from stanchion.core.errors import (
     Cut,
@@ -26,26 +27,23 @@ from stanchion.core.reply import Reply
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
 
-    from stanchion.client.async_client import AsyncClient
-    from stanchion.client.sync_client import Client
-
 T = TypeVar("T")
 _ORIGIN = "http://stanchion.invalid"  # RFC 2606: no such host, should a request ever miss the transport
 _WAITED_IN_VAIN = frozenset({"first_token_timeout", "attempt_timeout"})
 
 
-def async_openai(client: AsyncClient, options: dict[str, Any]) -> AsyncOpenAI:
-    """Return an `AsyncOpenAI` over the client.  Raises SettingsError where the SDK is missing."""
+def async_openai(homes: Homes, options: dict[str, Any]) -> AsyncOpenAI:
+    """Return an `AsyncOpenAI` over a client's engines.  Raises SettingsError where the SDK is missing."""
     sdk, http = _sdk()
-    transport = _as(AsyncEngineTransport, http, "AsyncBaseTransport")(client, http)
+    transport = _as(AsyncEngineTransport, http, "AsyncBaseTransport")(homes, http)
     over = _module(http).AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
     return sdk.AsyncOpenAI(**_options(options), http_client=over)
 
 
-def sync_openai(client: Client, options: dict[str, Any]) -> OpenAI:
-    """Return an `OpenAI` over the client.  Raises SettingsError where the SDK is missing."""
+def sync_openai(homes: Homes, portal: Portal, options: dict[str, Any]) -> OpenAI:
+    """Return an `OpenAI` over a client's engine in its portal.  Raises SettingsError where the SDK is missing."""
     sdk, http = _sdk()
-    transport = _as(EngineTransport, http, "BaseTransport")(client, http)
+    transport = _as(EngineTransport, http, "BaseTransport")(homes, portal, http)
     over = _module(http).Client(transport=transport, trust_env=False, follow_redirects=False)
     return sdk.OpenAI(**_options(options), http_client=over)
 
@@ -119,8 +117,8 @@ class SyncBytes:
 class AsyncEngineTransport:
     """Answers every request from the engine of the running event loop."""
 
-    def __init__(self, client: AsyncClient, http: str) -> None:
-        self._client = client
+    def __init__(self, homes: Homes, http: str) -> None:
+        self._homes = homes
         self._http = http
 
     async def handle_async_request(self, request: Any) -> Any:
@@ -128,7 +126,7 @@ class AsyncEngineTransport:
         library = _module(self._http)
         asked = _asked(request, await request.aread())
         try:
-            answered = await exchange(await self._client.engine(), asked)
+            answered = await exchange(await self._homes.engine(), asked)
         except StanchionError as error:
             raise broken(error, library, request) from error
         if answered.reply is None:
@@ -140,26 +138,27 @@ class AsyncEngineTransport:
 class EngineTransport:
     """Answers every request from the engine in the client's portal."""
 
-    def __init__(self, client: Client, http: str) -> None:
-        self._client = client
+    def __init__(self, homes: Homes, portal: Portal, http: str) -> None:
+        self._homes = homes
+        self._portal = portal
         self._http = http
 
     def handle_request(self, request: Any) -> Any:
         """Answer.  Raises the library's errors where the SDK must see a broken connection."""
-        library, portal = _module(self._http), self._client.portal
+        library = _module(self._http)
         asked = _asked(request, request.read())
         try:
-            answered = portal.run(_exchange, self._client.asynchronous, asked)
+            answered = self._portal.run(_exchange, self._homes, asked)
         except StanchionError as error:
             raise broken(error, library, request) from error
         if answered.reply is None:
             return _response(library, request, answered, content=answered.body)
-        stream = _as(SyncBytes, self._http, "SyncByteStream")(answered.reply, library, portal)
+        stream = _as(SyncBytes, self._http, "SyncByteStream")(answered.reply, library, self._portal)
         return _response(library, request, answered, stream=stream)
 
 
-async def _exchange(client: AsyncClient, asked: Asked) -> Answered:
-    return await exchange(await client.engine(), asked)
+async def _exchange(homes: Homes, asked: Asked) -> Answered:
+    return await exchange(await homes.engine(), asked)
 
 
 async def _next(chunks: AsyncGenerator[bytes, None]) -> bytes:
