@@ -94,6 +94,7 @@ class Provider(LoopThread):
         super().__enter__()
         self.run(self._sim.start())
         self.base_url = self._sim.base_url
+        self.port = self._sim.port
         return self
 
     def __exit__(self, *error: Any) -> None:

@@ -6,13 +6,14 @@ events look passes as bytes; only one that looks unusual is decoded here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import msgspec
 
 from stanchion.core.call import Operation
 from stanchion.core.chunk import Chunk
-from stanchion.core.errors import Cut, Refused, StanchionError, Unusable
+from stanchion.core.errors import Cut, Refused, StanchionError, Unusable, UpstreamError
 from stanchion.core.reply import Reply
 from stanchion.core.trail import Trail
 from stanchion.core.usage import Usage
@@ -24,12 +25,14 @@ from stanchion.wire.errors import ErrorFacts
 
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":", b"\n", b"\r", b"\xef\xbb\xbf")
 _LAST_RESPONSE_EVENTS = (b"response.completed", b"response.incomplete", b"response.failed")
+_FINISH = re.compile(rb'"finish_reason"\s*:\s*"[^"]')  # some providers write "" as long as there is none
 _STATUS_OF_CODE = {"rate_limit_exceeded": 429, "insufficient_quota": 429, "content_filter": 400}
 
 
 class StreamRules(msgspec.Struct, frozen=True, gc=False):
     """What this stream must look like."""
 
+    endpoint: str  # whose stream it is: errors name it, so that the next try goes elsewhere
     operation: Operation
     strip_usage: bool  # the caller did not ask for the usage event
     done: bool  # it ends with [DONE]
@@ -75,21 +78,25 @@ class EventStream:
 
     async def __anext__(self) -> Chunk:
         """Return the next events.  Raises Silent, Refused, Unusable, Cut or DeadlineExceeded."""
-        while not self._done:
-            data = await self._answer.read()
-            if not data:
-                return self._at_the_end()
-            try:
-                raw = self._cutter.feed(data)
-            except sse.TooLong as error:
-                raise Cut(str(error), code="event_too_long") from None
-            if not self._begun and not raw:
-                self._refuse_other(self._cutter.pending)
-            if raw:
-                shown = self._seen(raw)
-                if shown:
-                    self._begun = True
-                    return Chunk(shown, self._read)
+        try:
+            while not self._done:
+                data = await self._answer.read()
+                if not data:
+                    return self._at_the_end()
+                try:
+                    raw = self._cutter.feed(data)
+                except sse.TooLong as error:
+                    raise Cut(str(error), code="event_too_long") from None
+                if not self._begun and not raw:
+                    self._refuse_other(self._cutter.pending)
+                if raw:
+                    shown = self._seen(raw)
+                    if shown:
+                        self._begun = True
+                        return Chunk(shown, self._read)
+        except UpstreamError as error:
+            error.endpoint = self._rules.endpoint
+            raise
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
@@ -120,8 +127,8 @@ class EventStream:
         )
         if not plain:
             return self._seen_closely(raw)
-        if b'"finish_reason":"' in raw or b'"finish_reason": "' in raw:
-            self._finished += raw.count(b'"finish_reason":"') or raw.count(b'"finish_reason": "')
+        if b'"finish_reason":"' in raw or b'"finish_reason": "' in raw or b'"finish_reason" ' in raw:
+            self._finished += len(_FINISH.findall(raw))
         if b'"usage":{' in raw or b'"usage": {' in raw:
             return self._with_usage(raw)
         return raw
@@ -144,6 +151,8 @@ class EventStream:
         for part in sse.split(raw):
             _, data = sse.read(part)
             if data == sse.DONE:
+                if not self._finished:  # a proxy ends so what its provider broke off
+                    raise Cut("the stream said its end and gave no finish_reason", code="no_finish_reason")
                 self._done = True
                 kept.append(b"data: [DONE]\n\n")
                 break
@@ -153,7 +162,7 @@ class EventStream:
             if error is not None:
                 self._raise(error)
             event = self._read(b"data: " + data.replace(b"\n", b" ") + b"\n\n")[0]
-            self._finished += event.finish_reason is not None
+            self._finished += len(_FINISH.findall(data))  # of all choices
             if event.usage is not None:
                 self.reply.usage = event.usage
                 if self._rules.strip_usage and is_usage_only(data):
