@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
 import sys
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 import msgspec
 
+from stanchion.cli.verbosity import verbose_option
 from stanchion.simulator import (
     REALISTIC,
     Fault,
@@ -46,6 +50,7 @@ class _Flags:
     keys: tuple[str, ...]
     seed: int
     instant: bool
+    until_eof: bool
 
 
 @click.command()
@@ -74,8 +79,10 @@ class _Flags:
 )
 @click.option("--keys", multiple=True, help="Accept only this API key. Default: any key, or none.")
 @click.option("--seed", default=0, show_default=True, help="Seed of timing and of faults by rate.")
+@click.option("--until-eof", is_flag=True, hidden=True, help="End when standard input does.")
+@verbose_option
 def simulate(**options: object) -> None:
-    r"""Play an OpenAI-compatible provider: deterministic answers, exact usage, quotas, and faults on demand.
+    """Play an OpenAI-compatible provider: deterministic answers, exact usage, quotas, and faults on demand.
 
     \b
     Examples:
@@ -95,14 +102,14 @@ def simulate(**options: object) -> None:
           Change the faults while it runs. In a request, the model "fault-cut-5" does the same for one call.
 
     The table of faults stands in the guide "Test your application against faults".
-    """
+    """  # noqa: D301 - click reads \b
     flags = msgspec.convert(options, _Flags)
     try:
         chosen = _options(flags)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     try:
-        _run(chosen)
+        _run(chosen, until_eof=flags.until_eof)
     except PortTaken as error:
         raise click.ClickException(
             f"{error}; choose another with --port, or --port 0 for a free one"
@@ -144,16 +151,19 @@ def _faults_of(path: Path | None) -> tuple[Fault, ...]:
     return tuple(Fault.of(fault) for fault in given)
 
 
-def _run(options: SimulatorOptions) -> None:
-    """Serve until SIGINT or SIGTERM."""
+def _run(options: SimulatorOptions, *, until_eof: bool) -> None:
+    """Serve until SIGINT or SIGTERM, or the end of standard input."""
     factory = uvloop.new_event_loop if uvloop is not None else None
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(_serve(options))
+        runner.run(_serve(options, until_eof=until_eof))
 
 
-async def _serve(options: SimulatorOptions) -> None:
+async def _serve(options: SimulatorOptions, *, until_eof: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    if until_eof:
+        # whoever started us holds the other end: it closes with them, even if they are killed
+        threading.Thread(target=_at_eof, args=(loop, stop), daemon=True).start()
     if sys.platform != "win32":
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(name, stop.set)
@@ -167,3 +177,11 @@ async def _serve(options: SimulatorOptions) -> None:
     finally:
         await simulator.aclose(grace_s=_GRACE_S)
     click.echo(f"stopped after {simulator.calls.total} calls", err=True)
+
+
+def _at_eof(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Read standard input to its end, from a thread: not every loop can watch every kind of input."""
+    while os.read(0, 4096):
+        pass
+    with contextlib.suppress(RuntimeError):  # the loop is closed already
+        loop.call_soon_threadsafe(stop.set)
