@@ -68,9 +68,15 @@ class Body:
 
     @property
     def raw(self) -> bytes:
-        """The JSON text."""
+        """The JSON text.  Raises InvalidCall if a field cannot be written."""
         if self._raw is None:
-            self._raw = _encode(self.fields)
+            try:
+                self._raw = _encode(self.fields)
+            except (TypeError, ValueError, RecursionError) as error:  # a UnicodeEncodeError is a ValueError
+                why = type(error).__name__
+                raise InvalidCall(
+                    f"the call cannot be written as JSON ({why})", code="invalid_json"
+                ) from None
         return self._raw
 
     def having(self, **fields: Any) -> Body:

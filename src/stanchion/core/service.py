@@ -41,6 +41,11 @@ class Endpoint(Protocol):
         """Count the replies that are open here."""
         ...
 
+    @property
+    def last_failure(self) -> str:
+        """Say by its code why it last failed; "" if it did not."""
+        ...
+
     def ready_in(self, now: float) -> float:
         """Say in how many seconds it could start; `inf` is not now."""
         ...

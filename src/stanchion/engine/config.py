@@ -25,6 +25,13 @@ PREFIX = "STANCHION_"
 _NOT_SETTINGS = frozenset({"STANCHION_CONFIG", "STANCHION_HOME"})  # read here or by a face, by name
 
 
+class Environ(dict[str, str]):
+    """The environment, which holds keys: it does not print, so a traceback with locals stays clean."""
+
+    def __repr__(self) -> str:
+        return f"<Environ of {len(self)} variables>"
+
+
 class Loaded(msgspec.Struct, frozen=True):
     """Settings and where each value came from: {"retry.attempts": "STANCHION_RETRY_ATTEMPTS"}."""
 
@@ -48,7 +55,7 @@ def load(
 
     Without `file`: `STANCHION_CONFIG`, then `stanchion.toml` in the current directory, then none.
     """
-    environ = dict(os.environ) if environ is None else environ
+    environ = Environ(os.environ if environ is None else environ)
     path = _find(file, environ)
     tree: dict[str, Any] = {}
     origins: dict[str, str] = {}

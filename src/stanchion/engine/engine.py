@@ -49,7 +49,7 @@ class Engine:
         self._http = HttpClient(settings.http, self.clock)
         self.outbox = Outbox(self.metrics)
         self._tasks = await asyncio.TaskGroup().__aenter__()
-        self.spawn(self.outbox.run())
+        self._outbox_task = self.spawn(self.outbox.run())
         self._idempotency = Idempotency(settings.idempotency, self.spawn)
         try:
             self._build(None)
@@ -62,7 +62,8 @@ class Engine:
         """Drain the outbox, end all tasks, close all connections."""
         assert self._tasks is not None  # noqa: S101 - entered
         try:
-            await self.outbox.drain(_DRAIN_S)
+            if not self._outbox_task.done():  # at the end of a loop all tasks are cancelled, this one too
+                await self.outbox.drain(_DRAIN_S)
         finally:
             await asyncio.sleep(0)  # a task that never began would leave its coroutine unawaited
             for task in tuple(self._running):

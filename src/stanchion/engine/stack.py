@@ -70,6 +70,11 @@ class EndpointStack:
         """Count the replies that are open here."""
         return self._health.in_flight
 
+    @property
+    def last_failure(self) -> str:
+        """Say by its code why it last failed."""
+        return self._health.last_failure
+
     def ready_in(self, now: float) -> float:
         """Say in how many seconds a call could start."""
         return self._health.ready_in(now)

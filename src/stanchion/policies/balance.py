@@ -60,8 +60,11 @@ class Balance:
                 return await endpoints[chosen][0](call)
             wait_s = soonest_s(candidates)
             if now() + wait_s > give_up_at:
+                why = ", ".join(
+                    f"{endpoint.name}: {endpoint.last_failure or 'busy'}" for endpoint, _ in endpoints
+                )
                 raise Unavailable(
-                    "every endpoint that could answer is resting after failures",
+                    f"every endpoint that could answer is resting ({why})",
                     retry_after_s=1.0 if math.isinf(wait_s) else max(wait_s, 0.05),
                 )
             await asyncio.sleep(wait_s)

@@ -33,6 +33,7 @@ class Health:
         self._was = State.CLOSED
         self._clock = clock or Clock()
         self.in_flight = 0  # replies that are open
+        self.last_failure = ""  # the code of the last failure that counted
 
     def ready_in(self, now: float) -> float:
         """Say in how many seconds a call may pass."""
@@ -56,6 +57,8 @@ class Health:
         self.in_flight -= 1
         now = self._clock.now()
         breaker = self._breaker
+        if isinstance(error, UpstreamError):
+            self.last_failure = error.code or type(error).__name__
         if end is End.COMPLETED:
             breaker.left_well(now)
         elif not isinstance(error, UpstreamError):

@@ -40,6 +40,11 @@ class ScriptedProvider:
         return [call.attempt for call in self.calls]
 
     @property
+    def last_failure(self) -> str:
+        """Say why it last failed: a script knows no reason."""
+        return ""
+
+    @property
     def in_flight(self) -> int:
         """Count the replies that are open."""
         return self.open
