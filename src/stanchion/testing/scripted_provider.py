@@ -1,7 +1,7 @@
 """A provider that plays a script, one entry per try, and counts what it is asked.
 
 It keeps the rules that a real one keeps: it is as patient as the call says, ends by the call's deadline,
-and tells the call's trail what it used.  It is a Service and an Endpoint, so it fits under any filter.
+raises Cut where a stream does not say its end, and tells the call's trail what it used.  It is a Service and an Endpoint, so it fits under any filter.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from stanchion.core.reply import End, Head, Reply
 from stanchion.core.usage import Usage
 from stanchion.wire.answers import read_stream, read_whole
 
+_END_WITH_DONE = (Operation.CHAT, Operation.COMPLETIONS)
 Step = bytes | float | BaseException  # give these bytes, wait so many seconds, or raise
 Entry = BaseException | Sequence[Step]  # an error to raise at once, or the steps of an answer
 Script = Entry | Callable[[], Entry]  # a function makes a fresh entry: an error object is raised once
@@ -125,6 +126,7 @@ class _Play:
         self._begun_at = asyncio.get_running_loop().time()
         self._waits_since = self._begun_at
         self._begun = False  # something was given out
+        self._done = False  # the stream said its end
         self._read = read_stream(call.operation)
         self._texts = 0
         self._usage: Usage | None = None
@@ -140,6 +142,8 @@ class _Play:
                 self._begun = True
                 return self._given(step)
             await self._wait(step)
+        if not self._done and self._call.stream and self._call.operation in _END_WITH_DONE:
+            raise self._named(Cut("the stream ended before it said its end", code="stream_cut"))
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
@@ -154,6 +158,7 @@ class _Play:
 
     def _given(self, raw: bytes) -> Chunk:
         chunk = Chunk(raw, self._read)
+        self._done = self._done or raw.endswith(b"data: [DONE]\n\n")
         if self._call.stream and self._call.operation is not Operation.MODELS:
             for event in chunk.events:
                 self._texts += bool(event.pieces)
