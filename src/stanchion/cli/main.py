@@ -104,12 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _only(error: BaseException) -> BaseException:
     """Take the one error out of a group of one: task groups wrap what their tasks raise."""
-    while isinstance(error, BaseExceptionGroup):
-        inside = cast("BaseExceptionGroup[BaseException]", error).exceptions
-        if len(inside) > 1:
-            break
-        error = inside[0]
-    return error
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return _only(group.exceptions[0]) if len(group.exceptions) == 1 else group
 
 
 def _fail(error: BaseException, *, verbose: bool) -> int:
