@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import aiohttp
@@ -25,7 +24,6 @@ from stanchion.core.clock import Clock
 from stanchion.core.errors import Cut, DeadlineExceeded, Silent, Unreachable, Unusable, UpstreamError
 
 log = logging.getLogger(__name__)
-_IN_TIME = nullcontext()
 _DRAIN_S = 0.2  # seconds: the terminating chunk comes with the last event, or not at all
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 
@@ -89,7 +87,7 @@ class HttpClient:
         """
         answer = HttpAnswer(limits, self._clock, self._options.answer_most_bytes)
         try:
-            with answer.first_byte_in_time():
+            with self._clock.timeout_at(answer.first_byte_until()):
                 answer.response = await self._session.request(
                     method,
                     url,
@@ -186,11 +184,6 @@ class HttpAnswer:
         if not self._limits.stream:
             return self._ends
         return min(self._ends, self._started_at + self._limits.patience.first_token_s)
-
-    def first_byte_in_time(self) -> AbstractContextManager[object]:
-        """Bound what stands in it, unless the Deadline policy does already: its time is over first."""
-        until = self.first_byte_until()
-        return _IN_TIME if until >= self._limits.deadline else self._clock.timeout_at(until)
 
     @property
     def status(self) -> int:
