@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import atheris
 
-with atheris.instrument_imports(include=["stanchion.wire", "stanchion.core.call"]):
+with atheris.instrument_imports(include=["stanchion.wire", "stanchion.core.call"]):  # pyright: ignore[reportAttributeAccessIssue]
     from stanchion.core.call import Body, Operation
     from stanchion.core.errors import InvalidCall, UpstreamError
     from stanchion.wire.answers import read_whole

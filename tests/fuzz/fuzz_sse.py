@@ -9,7 +9,7 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["stanchion.wire"]):
+with atheris.instrument_imports(include=["stanchion.wire"]):  # pyright: ignore[reportAttributeAccessIssue]
     from stanchion.core.call import Operation
     from stanchion.core.errors import Cut
     from stanchion.wire import sse

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import Sequence
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -77,21 +78,21 @@ class Plan:
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[list[list[object]], list[Plan]]:
+def worlds(draw: st.DrawFn) -> tuple[list[list[Any]], list[Plan]]:
     plans = [Plan(draw) for _ in range(draw(st.integers(1, 4)))]
     entry = st.one_of(errors.map(lambda make: make()), st.booleans().flatmap(answers))
-    scripts = [draw(st.lists(entry, max_size=6)) for _ in range(3)]
+    scripts: list[list[Any]] = [draw(st.lists(entry, max_size=6)) for _ in range(3)]
     return scripts, plans
 
 
 class World:
     """The real stacks over three scripted providers: a and b share a target, c is the fallback."""
 
-    def __init__(self, scripts: Sequence[Sequence[object]], group: asyncio.TaskGroup) -> None:
+    def __init__(self, scripts: Sequence[Sequence[Any]], group: asyncio.TaskGroup) -> None:
         self.metrics, clock = Metrics(), Clock()
         shared = Shared(self.metrics, clock)
         self.providers = [
-            ScriptedProvider(*script, forever=lambda: chat_stream("a", "b"), name=name)  # type: ignore[arg-type]
+            ScriptedProvider(*script, forever=lambda: chat_stream("a", "b"), name=name)
             for name, script in zip("abc", scripts, strict=True)
         ]
         self.stacks = [EndpointStack(each.name, "m", each, SETTINGS, shared) for each in self.providers]
@@ -144,7 +145,7 @@ async def quiet(job) -> None:
 @settings(max_examples=150, deadline=None)
 @given(worlds())
 def test_nothing_stays_open_and_every_call_ends_once_and_in_time(
-    world: tuple[list[list[object]], list[Plan]],
+    world: tuple[list[list[Any]], list[Plan]],
 ) -> None:
     scripts, plans = world
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 
+from stanchion.core.call import Call
 from stanchion.core.errors import Cut, Refused, Silent, Unreachable
 from stanchion.core.reply import Reply
+from stanchion.core.service import Service
 from stanchion.wire.answers import read_chat_events
 
 
 def now() -> float:
     return asyncio.get_running_loop().time()
+
+
+async def answer(service: Service, call: Call) -> Reply:
+    """Ask, as a coroutine: a service returns any awaitable, a task wants this."""
+    return await service(call)
 
 
 async def read(reply: Reply, into: list[bytes] | None = None) -> bytes:

@@ -12,7 +12,7 @@ from stanchion.core.reply import End
 from stanchion.core.service import Service, stack
 from stanchion.policies.deadline import Deadline, DeadlineOptions
 from stanchion.testing import ScriptedProvider, chat_answer, chat_call, chat_stream, virtual_time
-from tests.unit.policies.reading import down, now, read
+from tests.unit.policies.reading import answer, down, now, read
 
 
 def bounded(provider: ScriptedProvider, total_s: float = 10.0) -> Service:
@@ -89,7 +89,7 @@ async def test_the_options_of_one_call_go_over_the_configured_ones() -> None:
 @virtual_time
 async def test_a_cancelled_call_stays_cancelled() -> None:
     provider = ScriptedProvider([9.0, chat_answer()])
-    task = asyncio.get_running_loop().create_task(bounded(provider)(chat_call()))
+    task = asyncio.get_running_loop().create_task(answer(bounded(provider), chat_call()))
     await asyncio.sleep(1.0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

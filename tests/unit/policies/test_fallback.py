@@ -13,7 +13,7 @@ from stanchion.core.service import Service, stack
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.fallback import Fallback
 from stanchion.testing import ScriptedProvider, chat_answer, chat_call, chat_stream, virtual_time
-from tests.unit.policies.reading import cut, dead, down, now, read, silent, wrong
+from tests.unit.policies.reading import answer, cut, dead, down, now, read, silent, wrong
 
 
 def chain(metrics: Metrics | None = None, **targets: ScriptedProvider) -> Service:
@@ -112,7 +112,7 @@ async def test_a_model_nobody_serves_is_raised_before_anybody_is_asked() -> None
 async def test_a_call_that_is_cancelled_goes_to_no_other() -> None:
     a, b = ScriptedProvider([9.0, *chat_stream("x")]), ScriptedProvider()
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(chain(a=a, b=b)(chat_call(stream=True)))
+        task = group.create_task(answer(chain(a=a, b=b), chat_call(stream=True)))
         await asyncio.sleep(1.0)
         task.cancel()
     assert (a.ends, a.open, b.calls) == ([End.CANCELLED], 0, [])

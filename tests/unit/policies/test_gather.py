@@ -24,7 +24,7 @@ from stanchion.testing import (
     chat_stream,
     virtual_time,
 )
-from tests.unit.policies.reading import cut, down, now, read
+from tests.unit.policies.reading import answer, cut, down, now, read
 
 
 def gathering(provider: Service, *, on: bool = True) -> Service:
@@ -115,7 +115,7 @@ def test_a_stream_that_makes_no_answer_is_the_providers_fault(stream: list[bytes
 @virtual_time
 async def test_a_call_that_is_cancelled_closes_the_stream() -> None:
     provider = ScriptedProvider([*chat_stream("a")[:1], 9.0])
-    task = asyncio.get_running_loop().create_task(gathering(provider)(chat_call()))
+    task = asyncio.get_running_loop().create_task(answer(gathering(provider), chat_call()))
     await asyncio.sleep(1.0)
     task.cancel()
     await asyncio.wait([task])

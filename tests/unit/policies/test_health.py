@@ -14,7 +14,7 @@ from stanchion.observe.metrics import Metrics
 from stanchion.policies.health import Health
 from stanchion.rules.breaker import BreakerOptions
 from stanchion.testing import ScriptedProvider, chat_answer, chat_call, chat_stream, virtual_time
-from tests.unit.policies.reading import busy, cut, dead, down, now, read, silent, unreachable, wrong
+from tests.unit.policies.reading import answer, busy, cut, dead, down, now, read, silent, unreachable, wrong
 
 OPTIONS = BreakerOptions(failures=3, rest_s=1.0, rest_most_s=8.0)
 
@@ -127,7 +127,7 @@ async def test_a_probe_is_given_back_when_its_caller_leaves() -> None:
     await fail(service, 3)
     await asyncio.sleep(1.0)
     async with asyncio.TaskGroup() as group:  # cancelled before the answer
-        task = group.create_task(service(chat_call()))
+        task = group.create_task(answer(service, chat_call()))
         await asyncio.sleep(1.0)
         assert health.ready_in(now()) == math.inf
         task.cancel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -14,13 +14,13 @@ from stanchion.core.reply import End
 from stanchion.core.service import Service, stack
 from stanchion.policies.idempotency import Idempotency, IdempotencyOptions
 from stanchion.testing import ScriptedProvider, chat_answer, chat_call, chat_stream, virtual_time
-from tests.unit.policies.reading import cut, down, now, read
+from tests.unit.policies.reading import answer, cut, down, now, read
 
 STREAM = chat_stream("a", "b")
 
 
 @asynccontextmanager
-async def keeping(service: Service, **options) -> AsyncIterator[Service]:
+async def keeping(service: Service, **options) -> AsyncGenerator[Service]:
     """The filter over a service, with an engine's task group."""
     tasks: list[asyncio.Task[None]] = []
     async with asyncio.TaskGroup() as group:
@@ -124,7 +124,7 @@ async def test_a_reader_that_leaves_finds_the_whole_answer_when_it_comes_back() 
 async def test_a_reader_that_is_cancelled_before_the_answer_finds_it_later() -> None:
     provider = ScriptedProvider([5.0, chat_answer()])
     async with keeping(provider) as service:
-        task = asyncio.get_running_loop().create_task(service(keyed(stream=False)))
+        task = asyncio.get_running_loop().create_task(answer(service, keyed(stream=False)))
         await asyncio.sleep(1.0)
         task.cancel()
         await asyncio.sleep(10.0)
@@ -205,7 +205,9 @@ async def test_when_the_bytes_are_full_the_oldest_finished_go_first() -> None:
 async def test_when_the_keys_are_full_of_open_calls_a_new_one_is_unavailable() -> None:
     provider = ScriptedProvider(forever=[9.0, chat_answer()])
     async with keeping(provider, most_keys=2) as service:
-        open_ = [asyncio.get_running_loop().create_task(service(keyed(key, stream=False))) for key in "ab"]
+        open_ = [
+            asyncio.get_running_loop().create_task(answer(service, keyed(key, stream=False))) for key in "ab"
+        ]
         await asyncio.sleep(1.0)
         with pytest.raises(Unavailable):
             await service(keyed("c", stream=False))

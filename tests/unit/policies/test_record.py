@@ -13,7 +13,7 @@ from stanchion.core.service import Service, stack
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.record import Record
 from stanchion.testing import ScriptedProvider, chat_answer, chat_call, chat_stream, virtual_time
-from tests.unit.policies.reading import cut, down, now, read
+from tests.unit.policies.reading import answer, cut, down, now, read
 
 CHAT = "chat/completions"
 
@@ -67,7 +67,7 @@ async def test_a_call_that_is_cancelled_and_a_reader_that_leaves_are_counted() -
     async with await service(chat_call(stream=True)) as reply:
         await anext(reply)
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(service(chat_call()))
+        task = group.create_task(answer(service, chat_call()))
         await asyncio.sleep(1.0)
         task.cancel()
     assert (counts(metrics), metrics.calls_open.of().value) == ({("cancelled", ""): 3}, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,22 @@ from stanchion.core.service import Service, stack
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.retry import Retry, RetryOptions
 from stanchion.testing import ScriptedProvider, chat_answer, chat_call, chat_stream, virtual_time
-from tests.unit.policies.reading import busy, cut, dead, down, now, read, silent, text_of, unreachable, wrong
+from tests.unit.policies.reading import (
+    answer,
+    busy,
+    cut,
+    dead,
+    down,
+    now,
+    read,
+    silent,
+    text_of,
+    unreachable,
+    wrong,
+)
 
 
-def retrying(service: Service, metrics: Metrics | None = None, **options: float) -> Service:
+def retrying(service: Service, metrics: Metrics | None = None, **options: Any) -> Service:
     """With a jitter of a half: the first wait is 0.25 s."""
     filled = RetryOptions(**options)
     return stack(Retry(filled, metrics or Metrics(), jitter=lambda: 0.5), service=service)
@@ -212,7 +225,7 @@ async def test_a_call_that_is_cancelled_before_the_first_chunk_closes_the_attemp
     provider = ScriptedProvider([60.0, *chat_stream("a")])
     service = retrying(provider)
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(service(chat_call(stream=True)))
+        task = group.create_task(answer(service, chat_call(stream=True)))
         await asyncio.sleep(1.0)
         assert provider.open == 1
         task.cancel()

@@ -11,7 +11,7 @@ from stanchion.core.service import Service, stack
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.trace_attempt import TraceAttempt
 from stanchion.testing import ScriptedProvider, chat_answer, chat_call, chat_stream, virtual_time
-from tests.unit.policies.reading import busy, cut, read, silent
+from tests.unit.policies.reading import answer, busy, cut, read, silent
 
 
 def traced(*script, metrics: Metrics | None = None) -> Service:
@@ -67,7 +67,7 @@ async def test_who_leaves_before_and_after_the_first_chunk_is_noted() -> None:
     async with await traced(chat_stream("a"))(call) as reply:
         await anext(reply)
     whole = chat_call()
-    task = asyncio.get_running_loop().create_task(traced([9.0, chat_answer()])(whole))
+    task = asyncio.get_running_loop().create_task(answer(traced([9.0, chat_answer()]), whole))
     await asyncio.sleep(1.0)
     task.cancel()
     await asyncio.wait([task])
