@@ -29,8 +29,6 @@ ASKED: list[Any] = [
     {"role": "user", "content": "Where is my order 20261123? I have been waiting for a week."}
 ]
 
-_SERVE = Path(__file__).with_name("serve_gateway.py")
-
 # What makes failures quick.  A breaker that opened would make one test the next one's weather.
 QUICK = """
 [retry]
@@ -155,7 +153,7 @@ class Gateway:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(_SERVE), str(self.file)],
+                [sys.executable, "-m", "stanchion", "serve", "--config", str(self.file)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
