@@ -13,6 +13,7 @@ import msgspec
 
 from stanchion.core.call import Call, Operation
 from stanchion.core.chunk import Chunk
+from stanchion.core.errors import UpstreamError
 from stanchion.core.reply import Reply
 from stanchion.core.service import Service
 from stanchion.wire.answers import read_whole
@@ -43,9 +44,18 @@ class Gather:
         options = {**(as_object(call.body.fields.get("stream_options")) or {}), "include_usage": True}
         body = call.body.having(stream=True, stream_options=options)
         reply = await service(call.having(stream=True, body=body))
-        events = list[bytes]()
-        async with reply:
-            async for chunk in reply:
-                events.extend(event.data for event in chunk.events)
-        chunk = Chunk(assemble(events), read_whole(call.operation))
-        return Reply.whole(reply.head, chunk, chunk.events[0].usage)
+        try:
+            chunk = await _whole(reply, call.operation)
+            usage = chunk.events[0].usage  # reading the events is the judgement whether this is an answer
+        except UpstreamError as error:
+            error.endpoint = error.endpoint or reply.head.endpoint  # the next try may go elsewhere
+            raise
+        return Reply.whole(reply.head, chunk, usage)
+
+
+async def _whole(reply: Reply, operation: Operation) -> Chunk:
+    events = list[bytes]()
+    async with reply:
+        async for chunk in reply:
+            events.extend(event.data for event in chunk.events)
+    return Chunk(assemble(events), read_whole(operation))

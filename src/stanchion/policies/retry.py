@@ -1,6 +1,6 @@
 """Try again after an error that may pass, before the first chunk, within the deadline and the retry budget.
 
-Before: counts the call into the budget.  At an error before the first chunk: decides, waits, tries again
+Before: counts the call into the budget; one that takes up a cut stream is taken out of it.  At an error before the first chunk: decides, waits, tries again
 elsewhere if it can.  After the first chunk the error is the reader's.
 Stands above balance: the next try may take another key; and above the endpoint: nothing is held while
 we wait.
@@ -60,7 +60,10 @@ class Retry:
         """Answer, or raise the last error with the number of tries.  Cancel: nothing is held."""
         options = call.option(RetryOptions, self._options)
         now = self._clock.now
-        self._budget.call(now())
+        if call.trail.resumed == 0:
+            self._budget.call(now())
+        elif not self._budget.take(now()):  # a stream taken up again is a retry as any other
+            raise Unavailable("the retry budget is spent")
         last: UpstreamError | None = None
         while True:
             try:

@@ -7,6 +7,7 @@ raises Cut where a stream does not say its end, and tells the call's trail what 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 
@@ -160,9 +161,10 @@ class _Play:
         chunk = Chunk(raw, self._read)
         self._done = self._done or raw.endswith(b"data: [DONE]\n\n")
         if self._call.stream and self._call.operation is not Operation.MODELS:
-            for event in chunk.events:
-                self._texts += bool(event.pieces)
-                self._usage = event.usage or self._usage
+            with contextlib.suppress(UpstreamError):  # a broken event is its reader's to find
+                for event in chunk.events:
+                    self._texts += bool(event.pieces)
+                    self._usage = event.usage or self._usage
         return chunk
 
     async def _wait(self, seconds: float) -> None:

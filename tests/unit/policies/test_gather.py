@@ -105,9 +105,9 @@ def test_a_stream_that_makes_no_answer_is_the_providers_fault(stream: list[bytes
     @virtual_time
     async def run() -> None:
         provider = ScriptedProvider(stream)
-        with pytest.raises(UpstreamError):
+        with pytest.raises(UpstreamError) as raised:
             await gathering(provider)(chat_call())
-        assert provider.open == 0
+        assert (provider.open, raised.value.endpoint) == (0, provider.name)
 
     run()
 

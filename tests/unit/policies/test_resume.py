@@ -16,6 +16,7 @@ from stanchion.core.service import Service, stack
 from stanchion.core.usage import Usage
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.resume import Resume, ResumeOptions
+from stanchion.policies.retry import Retry, RetryOptions
 from stanchion.testing import (
     DONE,
     ScriptedProvider,
@@ -134,6 +135,16 @@ async def test_when_nobody_answers_the_second_try_the_cut_is_raised() -> None:
         await read(reply)
     assert isinstance(raised.value.__cause__, Refused)
     assert metrics.resumes.of("refused").value == 1
+
+
+@virtual_time
+async def test_streams_that_are_cut_again_and_again_cost_no_more_than_the_retry_budget() -> None:
+    provider, metrics = ScriptedProvider(forever=lambda: [*chat_stream("a")[:2], cut()]), Metrics()
+    service = resuming(stack(Retry(RetryOptions(), metrics), service=provider), metrics)
+    for _ in range(200):
+        await read_cut(await service(repeatable()))
+    assert len(provider.calls) == 200 + 20
+    assert metrics.resumes.of("refused").value + metrics.resumes.of("spent").value == 200
 
 
 @virtual_time
