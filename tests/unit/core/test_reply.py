@@ -12,6 +12,7 @@ import pytest
 from stanchion.core.chunk import Chunk, Event
 from stanchion.core.errors import Cut
 from stanchion.core.reply import End, Head, Reply
+from stanchion.core.usage import Usage
 from stanchion.testing import virtual_time
 
 Step = bytes | float | BaseException
@@ -94,6 +95,7 @@ async def test_a_reply_nobody_read_is_cancelled_once() -> None:
     await reply.aclose()
     await reply.aclose()
     assert (ends, source.closed, await reply.read_whole()) == ([(End.CANCELLED, None)], 1, b"")
+    assert reply.end is End.CANCELLED  # reading on does not make it complete
 
 
 @virtual_time
@@ -317,6 +319,37 @@ async def test_read_whole_joins_all_chunks_and_fails_as_the_source_does() -> Non
     with pytest.raises(Cut):
         await reply.read_whole()
     assert ends[0][0] is End.FAILED
+
+
+@virtual_time
+async def test_read_whole_reads_on_from_the_first_chunk_that_was_waited_for() -> None:
+    for steps in ((b"a",), (b"a", b"b"), (b"a", b"b", b"c")):
+        reply, _ = noted(Source(*steps))
+        await reply.first()
+        assert await reply.read_whole() == b"".join(steps)
+        assert reply.end is End.COMPLETED
+
+
+@virtual_time
+async def test_a_whole_answer_knows_its_head_its_usage_and_when_it_came() -> None:
+    await asyncio.sleep(2.0)
+    head, usage = Head(endpoint="a/m"), Usage(input=1)
+    reply = Reply.whole(head, chunk(b"all"), usage)
+    assert (reply.head, reply.usage, reply.first_at) == (head, usage, 2.0)
+    assert (await reply.read_whole(), reply.end) == (b"all", End.COMPLETED)
+
+
+@virtual_time
+async def test_a_source_that_closes_its_own_reply_ends_it_once() -> None:
+    class Circle(Source):
+        async def aclose(self) -> None:
+            await super().aclose()
+            await reply.aclose()
+
+    source = Circle(b"a")
+    reply, ends = noted(source)
+    assert await reply.read_whole() == b"a"
+    assert (ends, source.closed) == ([(End.COMPLETED, None)], 1)
 
 
 @virtual_time
