@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import NoReturn
 
 import click
 import msgspec
@@ -13,9 +12,8 @@ from rich.table import Table
 
 from stanchion.cli.effective import Effective, effective
 from stanchion.cli.given import flags_of, settings_options
+from stanchion.cli.surroundings import check_surroundings
 from stanchion.cli.verbosity import verbose_option
-from stanchion.core.errors import SettingsError
-from stanchion.engine.catalog import Catalog
 from stanchion.engine.config import FILE_NAME, Loaded, load
 
 
@@ -111,16 +109,9 @@ def init(file: Path) -> None:
 def _checked(config: Path | None, sets: tuple[str, ...]) -> Loaded:
     """Load the settings, and look up the keys.  Raises SettingsError."""
     loaded = load(config, flags=flags_of(sets))
-    Catalog(loaded.settings, loaded.environ, _never)
-    ca_file = loaded.settings.http.ca_file
-    if ca_file and not Path(ca_file).is_file():
-        raise SettingsError(f"http.ca_file: there is no file {ca_file}")
+    check_surroundings(loaded)
     return loaded
 
 
 def _written(each: Effective) -> str:
     return msgspec.json.encode(each.value).decode() if not isinstance(each.value, str) else each.value
-
-
-def _never(_: object) -> NoReturn:
-    raise AssertionError("a catalog makes endpoints when they are asked for")  # pragma: no cover

@@ -17,7 +17,9 @@ from stanchion._version import __version__
 from stanchion.cli.given import flags_of, settings_options
 from stanchion.cli.process import calm_collector, harden
 from stanchion.cli.standin import ADVICE, StandIn
+from stanchion.cli.surroundings import check_surroundings
 from stanchion.cli.verbosity import is_verbose, verbose_option
+from stanchion.core.errors import SettingsError
 from stanchion.engine.config import Loaded, load
 from stanchion.engine.settings import LogSettings
 from stanchion.observe.logs import log_event, set_up
@@ -69,6 +71,7 @@ def command(
     stand_in = StandIn()
     try:
         first = load(config, flags=flags)
+        check_surroundings(first)
         if first.simulated:
             stand_in.start()  # it starts while we do
         if first.settings.gateway.port == 0:
@@ -162,7 +165,10 @@ def _json(settings: LogSettings) -> bool:
 def _free_port(host: str) -> int:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            raise SettingsError(f"cannot listen at {host}: {error.strerror}") from None
         return int(probe.getsockname()[1])
 
 
