@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 
 import pytest
@@ -40,7 +41,7 @@ async def test_a_good_answer_passes_through_and_is_counted_while_it_is_open() ->
     assert (health.in_flight, health.ready_in(now())) == (0, 0.0)
 
 
-@pytest.mark.parametrize("error", [down, silent, unreachable, cut])
+@pytest.mark.parametrize("error", [down, lambda: busy(status=500), silent, unreachable, cut])
 def test_failures_in_a_row_make_it_rest_and_the_provider_is_left_alone(error) -> None:
     @virtual_time
     async def run() -> None:
@@ -138,6 +139,50 @@ async def test_a_probe_is_given_back_when_its_caller_leaves() -> None:
     assert (health.ready_in(now()), health.in_flight) == (0.0, 0)
     assert provider.ends == [End.CANCELLED]
     await read(await service(chat_call(stream=True)))
+
+
+@pytest.mark.parametrize("error", [wrong, busy, lambda: busy(0.0)])
+def test_a_probe_that_was_answered_and_proved_nothing_is_given_back(error) -> None:
+    @virtual_time
+    async def run() -> None:
+        health, service = watched(ScriptedProvider(down(), down(), down(), error(), chat_stream("a")))
+        await fail(service, 3)
+        await asyncio.sleep(1.0)
+        await fail(service)
+        assert health.ready_in(now()) == 0.0
+        await read(await service(chat_call(stream=True)))
+
+    run()
+
+
+@virtual_time
+async def test_a_dead_key_rests_also_where_the_refusal_names_a_time() -> None:
+    error = dead()
+    error.retry_after_s = 0.5
+    health, service = watched(ScriptedProvider(error))
+    await fail(service)
+    assert health.ready_in(now()) == 8.0
+
+
+@virtual_time
+async def test_it_can_say_why_it_rests() -> None:
+    health, service = watched(ScriptedProvider(wrong(), silent(), down()))
+    said: list[str] = []
+    for _ in range(3):
+        await fail(service)
+        said.append(health.last_failure)
+    assert said[-2:] == ["upstream_silent", "Refused"]
+
+
+@virtual_time
+async def test_changes_are_logged_opening_as_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    _, service = watched(ScriptedProvider(down(), down(), down(), chat_stream("a")))
+    with caplog.at_level(logging.INFO):
+        await fail(service, 3)
+        await asyncio.sleep(1.0)
+        await read(await service(chat_call(stream=True)))
+    seen = [(record.levelname, vars(record)["facts"]["state"]) for record in caplog.records]
+    assert seen == [("WARNING", "open"), ("INFO", "closed")]
 
 
 @virtual_time

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stanchion.core.call import Call, Operation
 from stanchion.core.errors import Cut, Refused, StanchionError
-from stanchion.core.reply import End
+from stanchion.core.reply import End, Reply
 from stanchion.core.service import Service, stack
 from stanchion.core.usage import Usage
 from stanchion.observe.metrics import Metrics
@@ -21,6 +21,7 @@ from stanchion.testing import (
     DONE,
     ScriptedProvider,
     VirtualTimeLoop,
+    chat_answer,
     chat_call,
     chat_chunk,
     chat_stream,
@@ -80,8 +81,11 @@ async def test_after_a_cut_the_reader_gets_exactly_the_rest_under_the_first_iden
 async def test_another_answer_ends_it_with_the_cut() -> None:
     provider, metrics = ScriptedProvider([*chat_stream("Hello")[:2], cut()], chat_stream("Help")), Metrics()
     reply = await resuming(provider, metrics)(repeatable())
-    raw = await read_cut(reply)
-    assert text_of(raw) == "Hello"
+    got: list[bytes] = []
+    with pytest.raises(Cut) as raised:
+        await read(reply, got)
+    raw = b"".join(got)
+    assert (raised.value.endpoint, text_of(raw)) == (provider.name, "Hello")  # the provider's own error
     assert DONE not in raw
     assert (reply.end, provider.ends, provider.open) == (End.FAILED, [End.FAILED, End.CANCELLED], 0)
     assert metrics.resumes.of("differs").value == 1
@@ -197,6 +201,13 @@ async def test_one_calls_options_go_over_the_configured_ones() -> None:
     call = repeatable().having(options={ResumeOptions: ResumeOptions(mode="error")})
     await read_cut(await resuming(provider)(call))
     assert len(provider.calls) == 1
+
+
+@virtual_time
+async def test_a_whole_answer_passes_through() -> None:
+    provider = ScriptedProvider([chat_answer()])
+    reply = await resuming(provider)(chat_call(temperature=0))
+    assert (type(reply), reply.head.media_type, await read(reply)) == (Reply, "", chat_answer())
 
 
 @virtual_time

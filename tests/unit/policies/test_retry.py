@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -84,6 +85,18 @@ async def test_when_the_tries_are_spent_the_last_error_is_raised_with_their_numb
 
 
 @virtual_time
+async def test_what_is_decided_is_logged_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO), pytest.raises(Refused) as raised:
+        await retrying(ScriptedProvider(down(), down()), attempts=2)(chat_call())
+    facts = [vars(record)["facts"] for record in caplog.records if record.message == "retry.decided"]
+    assert [(each["attempt"], each["decision"], each["wait_s"], each["sent"]) for each in facts] == [
+        (1, "again", 0.25, "answered"),
+        (2, "attempts_spent", 0.0, "answered"),
+    ]
+    assert raised.value.__notes__ == ["tried 2 times"]
+
+
+@virtual_time
 async def test_one_try_has_no_note_of_tries() -> None:
     with pytest.raises(Refused) as raised:
         await retrying(ScriptedProvider(down()), attempts=1)(chat_call())
@@ -91,7 +104,13 @@ async def test_one_try_has_no_note_of_tries() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [wrong(), Refused("gone", status=404, retryable=False, elsewhere=True), Unavailable("resting")]
+    "error",
+    [
+        Refused("nowhere", retryable=False, elsewhere=False, permanent=True),
+        wrong(),
+        Refused("gone", status=404, retryable=False, elsewhere=True),
+        Unavailable("resting"),
+    ],
 )
 def test_what_cannot_pass_is_not_retried(error: StanchionError) -> None:
     @virtual_time
@@ -118,6 +137,15 @@ async def test_without_jitter_the_named_time_is_waited_for_to_the_moment() -> No
         await stack(Retry(RetryOptions(), Metrics(), jitter=lambda: 0.0), service=provider)(chat_call())
     )
     assert now() == 7.0
+
+
+@virtual_time
+async def test_the_longest_time_is_still_waited_for() -> None:
+    provider = ScriptedProvider(busy(30.0), [chat_answer()])
+    await read(
+        await stack(Retry(RetryOptions(), Metrics(), jitter=lambda: 0.0), service=provider)(chat_call())
+    )
+    assert now() == 30.0
 
 
 @virtual_time

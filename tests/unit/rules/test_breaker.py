@@ -63,6 +63,24 @@ def test_a_failed_probe_doubles_the_rest_up_to_the_most() -> None:
     assert rests == [1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
 
 
+def test_a_probe_that_fails_once_is_enough_however_few_failed_before() -> None:
+    breaker = Breaker(OPTIONS)
+    failed(breaker, 0.0, at_once=True)
+    failed(breaker, 8.0)
+    assert (breaker.state, breaker.ready_in(8.0)) == (State.OPEN, 8.0)
+
+
+def test_a_probe_that_fails_after_a_straggler_closed_it_is_a_failure_as_any_other() -> None:
+    breaker = opened()
+    probe = breaker.enter(1.0)
+    assert probe
+    breaker.left_well(1.0)
+    breaker.left_badly(1.0, probe)
+    for _ in range(OPTIONS.failures - 1):
+        failed(breaker, 1.0)
+    assert breaker.state is State.OPEN
+
+
 def test_a_good_probe_closes_it_and_the_next_rest_is_short_again() -> None:
     breaker = opened()
     failed(breaker, 1.0)
