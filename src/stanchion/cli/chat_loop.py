@@ -46,22 +46,27 @@ class ChatLoop:
         prompt = Prompt(history, _COMMANDS)
         try:
             while True:
-                if prompt.problem:
-                    self.tell(prompt.problem, "yellow")
-                    prompt.problem = ""
                 try:
-                    line = prompt.read(words.you, words.more)
-                except KeyboardInterrupt:
+                    if not self._turn(prompt):
+                        return 0
+                except KeyboardInterrupt:  # wherever it struck: the program goes on
+                    self._conversation.settle()
                     self._console.print()
                     self.tell(words.to_end, "dim")
-                    continue
-                except EOFError:
-                    self._console.print()
-                    return 0
-                if not self._do(line):
-                    return 0
         finally:
             prompt.close()
+
+    def _turn(self, prompt: Prompt) -> bool:
+        """Read one message and do what it says; False to end."""
+        if prompt.problem:
+            self.tell(prompt.problem, "yellow")
+            prompt.problem = ""
+        try:
+            line = prompt.read(self._words.you, self._words.more)
+        except EOFError:
+            self._console.print()
+            return False
+        return self._do(line)
 
     def tell(self, line: str, style: str) -> None:
         """Say something that is no answer."""

@@ -33,6 +33,11 @@ class Conversation:
         if text:
             self.turns.append({"role": "assistant", "content": text})
         else:
+            self.settle()
+
+    def settle(self) -> None:
+        """Take back a question that was left without its answer."""
+        if self.turns and self.turns[-1]["role"] == "user":
             self.turns.pop()
 
     def clear(self) -> None:
