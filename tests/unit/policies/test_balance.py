@@ -86,6 +86,14 @@ async def test_a_rest_that_is_too_long_is_refused_at_once_with_the_time() -> Non
 
 
 @virtual_time
+async def test_a_rest_that_is_just_short_enough_is_waited_for() -> None:
+    a = provider("a", [chat_answer()])
+    a.rests_until = 5.0
+    await read(await balanced(a)(chat_call()))
+    assert now() == 5.0
+
+
+@virtual_time
 async def test_no_endpoint_at_all_is_unavailable() -> None:
     with pytest.raises(Unavailable):
         await balanced()(chat_call())

@@ -67,9 +67,11 @@ def test_an_error_before_the_first_chunk_goes_to_the_next(error) -> None:
 @virtual_time
 async def test_when_all_fail_the_first_error_is_raised_and_the_others_are_noted() -> None:
     a, b, c = ScriptedProvider(down()), ScriptedProvider(dead()), ScriptedProvider(silent())
+    metrics = Metrics()
     with pytest.raises(Refused, match="down") as raised:
-        await chain(a=a, b=b, c=c)(chat_call())
+        await chain(metrics, a=a, b=b, c=c)(chat_call())
     assert raised.value.__notes__ == ["then b failed too: no money", "then c failed too: no answer"]
+    assert metrics.fallbacks.of().value == 2
 
 
 @virtual_time
