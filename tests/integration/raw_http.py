@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from typing import Any
 
 from stanchion.simulator import Simulator
 
-ASKED = [{"role": "user", "content": "Where is my order 20261123? I have been waiting for a week."}]
+ASKED: Any = [{"role": "user", "content": "Where is my order 20261123? I have been waiting for a week."}]
 
 
 async def settled(condition: Callable[[], object], within_s: float = 2.0) -> None:
@@ -60,7 +61,7 @@ class Wire:
         return await self.reader.read()
 
 
-async def ask(sim: Simulator, method: str, path: str, body: object = None) -> tuple[int, dict[str, object]]:
+async def ask(sim: Simulator, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
     wire = await Wire.open(sim)
     data = b"" if body is None else json.dumps(body).encode()
     wire.writer.write(

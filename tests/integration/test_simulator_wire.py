@@ -269,3 +269,8 @@ async def test_broken_json_is_refused_as_openai_does(wire: Wire):
     )
     status, _ = await wire.head()
     assert (status, b"could not parse the JSON body" in await wire.rest()) == (400, True)
+
+
+async def test_an_error_in_a_typed_stream_is_a_typed_event(client: AsyncOpenAI):
+    stream = await client.responses.create(model="fault-error-event-2", input="Where is it?", stream=True)
+    assert [event.type for event in [event async for event in stream]][2:] == ["error"]

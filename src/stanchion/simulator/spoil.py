@@ -18,6 +18,11 @@ HTML = (
 )
 SERVER_ERROR = error_body("The server had an error while processing your request.", type="server_error")
 
+TYPED_ERROR = (
+    b'event: error\ndata: {"type":"error","code":"server_error","param":null,"sequence_number":0,'
+    b'"message":"The server had an error while processing your request."}\n\n'
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -108,7 +113,8 @@ def _after_events(events: Iterator[bytes], fault: Fault) -> Iterator[bytes | End
 def _ends(event: bytes, fault: Fault) -> Iterator[bytes | Ending]:
     """The end in place of `event`."""
     if fault.name == "error_event":
-        yield b"data: " + SERVER_ERROR + b"\n\n"
+        typed = event.startswith(b"event: ")  # the Responses API names its events
+        yield TYPED_ERROR if typed else b"data: " + SERVER_ERROR + b"\n\n"
         yield Ending("clean")
     elif fault.name == "stall":
         yield Ending(None)

@@ -37,19 +37,19 @@ REALISTIC = Timing(ttft_s=0.35, tokens_per_s=80.0)
 class Pace:
     """The waits of one call, drawn from its own seeded source."""
 
-    __slots__ = ("_random", "_speed", "_timing", "first_s")
+    __slots__ = ("_gap_mu", "_random", "_speed", "first_s")
 
     def __init__(self, timing: Timing, seed: int) -> None:
-        self._timing = timing
         self._random = random.Random(seed)
         self.first_s = _spread(self._random, timing.ttft_s, timing.ttft_sigma)
         self._speed = _spread(self._random, timing.tokens_per_s, timing.tokens_per_s_sigma)
+        self._gap_mu = -math.log(self._speed) if self._speed > 0 else 0.0
 
     def gap_s(self) -> float:
         """The wait before the next token."""
         if self._speed <= 0:
             return 0.0
-        return _spread(self._random, 1.0 / self._speed, _GAP_SIGMA)
+        return self._random.lognormvariate(self._gap_mu, _GAP_SIGMA)
 
     def whole_s(self, tokens: int) -> float:
         """The wait before a whole reply of that many tokens."""
