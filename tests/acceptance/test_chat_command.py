@@ -217,6 +217,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(tmp_path: Path) -> None:
         terminal.until("you> ", times=2)
         terminal.type("/model other\r")
         terminal.until("The model is other.")
+        terminal.until("you> ", times=3)
         terminal.type("\x03")
         terminal.until("/quit or Ctrl-D ends.")
         terminal.until("you> ", times=4)  # a Ctrl-D before it is ready would be lost, as in any terminal
