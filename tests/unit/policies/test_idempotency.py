@@ -87,6 +87,16 @@ async def read_slowly(service: Service, pause_s: float) -> tuple[bytes, float]:
 
 
 @virtual_time
+async def test_a_reader_has_each_chunk_when_it_comes() -> None:
+    provider, came = ScriptedProvider([STREAM[0], 3.0, STREAM[1], 4.0, *STREAM[2:]]), list[float]()
+    async with keeping(provider) as service:
+        async with await service(keyed()) as reply:
+            async for _ in reply:
+                came.append(now())
+    assert came == [0.0, 3.0, 7.0, 7.0, 7.0]
+
+
+@virtual_time
 async def test_another_body_under_the_same_key_is_refused() -> None:
     provider = ScriptedProvider([chat_answer()])
     async with keeping(provider) as service:
@@ -160,10 +170,11 @@ async def test_a_failure_in_the_middle_is_told_where_it_happened_and_is_not_kept
 
 @virtual_time
 async def test_what_is_nobodys_fault_but_ours_is_told_too() -> None:
-    provider = ScriptedProvider(RuntimeError("ours"))
+    provider = ScriptedProvider(RuntimeError("ours"), STREAM)
     async with keeping(provider) as service:
         with pytest.raises(RuntimeError, match="ours"):
             await service(keyed())
+        assert await read(await service(keyed())) == b"".join(STREAM)  # and is not kept
 
 
 @virtual_time
