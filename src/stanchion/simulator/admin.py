@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 import msgspec
@@ -10,9 +9,7 @@ import msgspec
 from stanchion.simulator.answer import ENCODER
 from stanchion.simulator.errors import ApiError
 from stanchion.simulator.exchange import Exchange
-
-if TYPE_CHECKING:
-    from stanchion.simulator.provider import Provider
+from stanchion.simulator.state import State
 
 INDEX = {
     "name": "stanchion simulator",
@@ -28,7 +25,7 @@ _ALLOWED = {
 }
 
 
-def serve(provider: Provider, exchange: Exchange) -> None:
+def serve(state: State, exchange: Exchange) -> None:
     """Answer a request that is not for the simulated API."""
     request = exchange.request
     try:
@@ -41,29 +38,29 @@ def serve(provider: Provider, exchange: Exchange) -> None:
                 f"Not allowed to {request.method} on {request.path}. Use {' or '.join(allowed)}.",
                 headers=(("allow", ", ".join(allowed)),),
             )
-        exchange.whole(200, (), ENCODER.encode(_answer(provider, exchange)))
+        exchange.whole(200, (), ENCODER.encode(_answer(state, exchange)))
     except ApiError as error:
         exchange.whole(error.status, error.headers, error.body)
 
 
-def _answer(provider: Provider, exchange: Exchange) -> object:
+def _answer(state: State, exchange: Exchange) -> object:
     request = exchange.request
     if request.path == "/_sim/calls":
         if request.method == "DELETE":
-            provider.calls.clear()
+            state.calls.clear()
             return {"calls": []}
-        calls = provider.calls.since(_since(request.query))
-        return {"calls": calls, "dropped": provider.calls.dropped}
+        calls = state.calls.since(_since(request.query))
+        return {"calls": calls, "dropped": state.calls.dropped}
     if request.path == "/_sim/faults":
         if request.method != "GET":
             wanted = [] if request.method == "DELETE" else read_faults(request.body)
             try:
-                provider.faults.set(wanted)
+                state.faults.set(wanted)
             except ValueError as error:
                 raise ApiError(400, f"{error}.", param="faults") from error
-        return {"faults": provider.faults.pending()}
+        return {"faults": state.faults.pending()}
     if request.path == "/_sim/open":
-        return {"connections": provider.open_connections(), "streams": provider.open_streams}
+        return {"connections": state.open_connections(), "streams": state.open_streams}
     return INDEX
 
 

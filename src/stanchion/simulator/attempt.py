@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 import msgspec
 
@@ -17,10 +17,8 @@ from stanchion.simulator.log import CallRecord
 from stanchion.simulator.quota import Account, Refusal, admission_charge
 from stanchion.simulator.sender import StreamSender, WholeSender
 from stanchion.simulator.spoil import SpoiltBody, refusal, spoil_body, spoil_events
+from stanchion.simulator.state import State
 from stanchion.simulator.timing import INSTANT_PACE, Pace
-
-if TYPE_CHECKING:
-    from stanchion.simulator.provider import Provider
 
 
 class Asked(Protocol):
@@ -58,12 +56,12 @@ _HARMLESS = {"slow", "ok"}  # these change nothing but the time
 class Attempt:
     """One call of a model, from its decoded body to its reply."""
 
-    __slots__ = ("_account", "_began", "_endpoint", "_exchange", "_fault", "_provider", "_record")
+    __slots__ = ("_account", "_began", "_endpoint", "_exchange", "_fault", "_record", "_state")
 
     def __init__(
-        self, provider: Provider, exchange: Exchange, record: CallRecord, endpoint: Endpoint, began: float
+        self, state: State, exchange: Exchange, record: CallRecord, endpoint: Endpoint, began: float
     ) -> None:
-        self._provider = provider
+        self._state = state
         self._exchange = exchange
         self._record = record
         self._endpoint = endpoint
@@ -78,7 +76,7 @@ class Attempt:
         record.model = asked.model or ""
         record.stream = bool(getattr(asked, "stream", False))
         now = asyncio.get_running_loop().time()
-        fault = self._fault = self._provider.faults.next_for(record.model, now)
+        fault = self._fault = self._state.faults.next_for(record.model, now)
         if fault is not None:
             record.fault = fault.label()
             if fault.name == "reset":
@@ -89,13 +87,13 @@ class Attempt:
             error = refusal(fault, record.model, exchange.request.header("authorization"))
             if error is not None:
                 raise error
-        options = self._provider.options
+        options = self._state.options
         if options.strict_models and record.model not in options.models and fault is None:
             raise code_error("model_not_found", record.model)
         self._admit(asked, now)
         context = Context(
             serial=record.id,
-            cache=self._provider.cache,
+            cache=self._state.cache,
             nondeterministic=options.nondeterministic,
             context_tokens=options.context_tokens,
             fault=fault.name if fault is not None else None,
@@ -106,7 +104,7 @@ class Attempt:
 
     def headers(self) -> list[tuple[str, str]]:
         """The headers of this reply, with the quota as it stands now."""
-        headers = self._provider.plain_headers(self._record, self._began)
+        headers = self._state.headers(self._record, self._began)
         if self._account is not None:
             headers += self._account.headers(asyncio.get_running_loop().time())
         return headers
@@ -125,7 +123,7 @@ class Attempt:
 
     def _admit(self, asked: Asked, now: float) -> None:
         """Charge the quota. Raises ApiError 429."""
-        quota = self._provider.quota
+        quota = self._state.quota
         account = self._account = quota.account(
             self._exchange.request.header("authorization"), self._record.model
         )
@@ -137,7 +135,7 @@ class Attempt:
 
     def _send(self, answer: Answer) -> None:
         """Send the answer whole or in events, at the pace the timing gives."""
-        options = self._provider.options
+        options = self._state.options
         fault = self._fault
         pace = INSTANT_PACE
         if not options.timing.instant():
@@ -178,12 +176,12 @@ class Attempt:
 
     def _stream(self, answer: Answer, pace: Pace, extra_s: float) -> None:
         assert answer.events is not None  # noqa: S101 - the caller has looked
-        provider, record, fault = self._provider, self._record, self._fault
+        state, record, fault = self._state, self._record, self._fault
         events = answer.events()
-        provider.open_streams += 1
+        state.open_streams += 1
 
         def ended(*, completed: bool) -> None:
-            provider.open_streams -= 1
+            state.open_streams -= 1
             record.completed = completed and (fault is None or fault.name in _HARMLESS)
             self._settle(
                 answer.completion_tokens if completed else min(record.events_sent, answer.completion_tokens)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from stanchion.simulator.faults import End
 from stanchion.simulator.log import CallRecord
-
-if TYPE_CHECKING:
-    from stanchion.simulator.connection import Connection
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _LINGER_ZERO = struct.pack("ii", 1, 0)
@@ -49,12 +47,21 @@ class Sender(Protocol):
     def stop(self) -> None: ...
 
 
+class Line(Protocol):
+    """The connection a reply is written to."""
+
+    @property
+    def transport(self) -> asyncio.Transport: ...
+
+    def finished(self, *, close: bool) -> None: ...
+
+
 class Exchange:
     """The one place that writes a reply. After `end`, `leave` or `client_left` nothing is written any more."""
 
     __slots__ = ("_connection", "_keep_alive", "_over", "record", "request", "sender")
 
-    def __init__(self, connection: Connection, request: Request) -> None:
+    def __init__(self, connection: Line, request: Request) -> None:
         self._connection = connection
         self._keep_alive = request.keep_alive
         self._over = False

@@ -7,49 +7,34 @@ before the quota, so an injected 429 costs no quota.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import cast
 
 from stanchion.simulator import admin
 from stanchion.simulator.attempt import ENDPOINTS, Attempt
 from stanchion.simulator.errors import ApiError, code_error
 from stanchion.simulator.exchange import Exchange
-from stanchion.simulator.faults import FaultPlan
-from stanchion.simulator.log import KEPT_HEADERS, CallLog, CallRecord, fingerprint
+from stanchion.simulator.log import KEPT_HEADERS, CallRecord, fingerprint
 from stanchion.simulator.models import model_json, models_json
-from stanchion.simulator.options import SimulatorOptions
-from stanchion.simulator.prompt_cache import PromptCache
-from stanchion.simulator.quota import Quota
+from stanchion.simulator.state import State
 
 
 class Provider:
-    """Everything the simulated provider remembers, and its one way in: `serve`."""
+    """The way in: `serve`."""
 
-    def __init__(self, options: SimulatorOptions) -> None:
-        self.options = options
-        self.calls = CallLog(options.log_capacity)
-        self.faults = FaultPlan(options.faults, seed=options.seed)
-        self.quota = Quota(
-            options.limits,
-            per_model=options.model_limits,
-            mode=options.quota_mode,
-            organization=options.organization,
-        )
-        self.cache = PromptCache()
-        self.open_streams = 0
-        self.open_connections: Callable[[], int] = lambda: 0
+    def __init__(self, state: State) -> None:
+        self._state = state
 
     def serve(self, exchange: Exchange) -> None:
         """Answer one request, now or by a sender that goes on."""
         request = exchange.request
         path = request.path
         if path.startswith("/_sim/") or not path.startswith("/v1/"):
-            admin.serve(self, exchange)
+            admin.serve(self._state, exchange)
             return
-        serial = self.calls.next_id()
+        serial = self._state.calls.next_id()
         record = self._record(exchange, serial)
         exchange.record = record
-        self.calls.add(record)
+        self._state.calls.add(record)
         began = time.perf_counter()
         try:
             self._authorize(request.header("authorization"))
@@ -61,19 +46,10 @@ class Provider:
                 raise ApiError(
                     405, f"Not allowed to {request.method} on {path}. Use POST.", headers=(("allow", "POST"),)
                 )
-            Attempt(self, exchange, record, endpoint, began).run()
+            Attempt(self._state, exchange, record, endpoint, began).run()
         except ApiError as error:
-            headers = [*self.plain_headers(record, began), *error.headers]
+            headers = [*self._state.headers(record, began), *error.headers]
             exchange.whole(error.status, headers, error.body)
-
-    def plain_headers(self, record: CallRecord, began: float) -> list[tuple[str, str]]:
-        """The headers of every reply."""
-        return [
-            ("x-request-id", record.request_id),
-            ("openai-version", "2020-10-01"),
-            ("openai-organization", self.options.organization),
-            ("openai-processing-ms", str(int((time.perf_counter() - began) * 1000))),
-        ]
 
     def _record(self, exchange: Exchange, serial: int) -> CallRecord:
         request = exchange.request
@@ -94,10 +70,10 @@ class Provider:
         )
 
     def _authorize(self, authorization: str) -> None:
-        if not self.options.keys:
+        if not self._state.options.keys:
             return
         key = authorization.removeprefix("Bearer ").strip()
-        if key in self.options.keys:
+        if key in self._state.options.keys:
             return
         if not key:
             raise ApiError(
@@ -119,8 +95,8 @@ class Provider:
                 405, f"Not allowed to {method} on {path}. Use GET.", headers=(("allow", "GET, HEAD"),)
             )
         wanted = path.removeprefix("/v1/models").strip("/")
-        if wanted and wanted not in self.options.models:
+        if wanted and wanted not in self._state.options.models:
             raise code_error("model_not_found", wanted)
-        body = model_json(wanted) if wanted else models_json(self.options.models)
+        body = model_json(wanted) if wanted else models_json(self._state.options.models)
         record.completed = True
-        exchange.whole(200, self.plain_headers(record, time.perf_counter()), body)
+        exchange.whole(200, self._state.headers(record, time.perf_counter()), body)

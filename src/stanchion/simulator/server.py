@@ -14,6 +14,7 @@ from stanchion.simulator.log import CallLog
 from stanchion.simulator.options import SimulatorOptions
 from stanchion.simulator.provider import Provider
 from stanchion.simulator.quota import Quota
+from stanchion.simulator.state import State
 
 _BACKLOG = 2048
 
@@ -31,9 +32,9 @@ class Simulator:
 
     def __init__(self, options: SimulatorOptions | None = None) -> None:
         self.options = options or SimulatorOptions()
-        self._provider = Provider(self.options)
         self._connections: set[Connection] = set()
-        self._provider.open_connections = lambda: len(self._connections)
+        self._state = State(self.options, lambda: len(self._connections))
+        self._provider = Provider(self._state)
         self._server: asyncio.Server | None = None
         self._port = self.options.port
 
@@ -94,22 +95,22 @@ class Simulator:
     @property
     def calls(self) -> CallLog:
         """What arrived."""
-        return self._provider.calls
+        return self._state.calls
 
     @property
     def faults(self) -> FaultPlan:
         """The plan of faults."""
-        return self._provider.faults
+        return self._state.faults
 
     @property
     def quota(self) -> Quota:
         """The accounts."""
-        return self._provider.quota
+        return self._state.quota
 
     @property
     def open_streams(self) -> int:
         """Streams that have not ended."""
-        return self._provider.open_streams
+        return self._state.open_streams
 
     @property
     def open_connections(self) -> int:
