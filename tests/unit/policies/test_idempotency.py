@@ -89,10 +89,9 @@ async def read_slowly(service: Service, pause_s: float) -> tuple[bytes, float]:
 @virtual_time
 async def test_a_reader_has_each_chunk_when_it_comes() -> None:
     provider, came = ScriptedProvider([STREAM[0], 3.0, STREAM[1], 4.0, *STREAM[2:]]), list[float]()
-    async with keeping(provider) as service:
-        async with await service(keyed()) as reply:
-            async for _ in reply:
-                came.append(now())
+    async with keeping(provider) as service, await service(keyed()) as reply:
+        async for _ in reply:
+            came.append(now())
     assert came == [0.0, 3.0, 7.0, 7.0, 7.0]
 
 
