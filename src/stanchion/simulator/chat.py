@@ -91,7 +91,7 @@ def _whole(request: ChatRequest, made: list[Choice], usage: Usage, context: Cont
 def _choice_json(request: ChatRequest, choice: Choice) -> dict[str, object]:
     message: dict[str, object] = {
         "role": "assistant",
-        "content": None if choice.calls else choice.text(),
+        "content": None if choice.calls else choice.text,
         "refusal": None,
         "annotations": [],
     }
@@ -100,7 +100,7 @@ def _choice_json(request: ChatRequest, choice: Choice) -> dict[str, object]:
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in choice.calls
         ]
-    logprobs = _logprobs(request, choice.pieces) if request.logprobs else None
+    logprobs = _logprobs(request, choice.pieces()) if request.logprobs else None
     return {
         "index": choice.index,
         "message": message,
@@ -179,7 +179,7 @@ def _deltas(request: ChatRequest, choice: Choice) -> Iterator[bytes]:
             piece = call.arguments[start : start + 12]
             yield _call_delta(choice.index, {"index": position, "function": {"arguments": piece}})
     if request.logprobs:
-        for piece in choice.pieces:
+        for piece in choice.pieces():
             logprobs = encode(_logprobs(request, [piece]))
             yield b'{"index":%d,"delta":{"content":%b},"logprobs":%b,"finish_reason":null}' % (
                 choice.index,
@@ -188,7 +188,7 @@ def _deltas(request: ChatRequest, choice: Choice) -> Iterator[bytes]:
             )
         return
     head = b'{"index":%d,"delta":{"content":' % choice.index
-    for piece in choice.pieces:
+    for piece in choice.pieces():
         yield b'%b%b},"logprobs":null,"finish_reason":null}' % (head, encode(piece))
 
 

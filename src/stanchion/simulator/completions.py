@@ -39,7 +39,7 @@ def answer(request: CompletionRequest, context: Context) -> Answer:
         for choice in reply.choices(inner, nondeterministic=context.nondeterministic, fault=context.fault):
             choice.index = len(made)
             if request.echo:
-                choice.pieces.insert(0, prompt)
+                choice.text = prompt + choice.text
             made.append(choice)
     usage = Usage(spent, sum(choice.tokens for choice in made), 0, 0)
     return Answer(
@@ -85,7 +85,7 @@ def _whole(request: CompletionRequest, made: list[Choice], usage: Usage, context
     listed = [
         {
             "index": choice.index,
-            "text": choice.text(),
+            "text": choice.text,
             "logprobs": None,
             "finish_reason": choice.finish_reason or None,
         }
@@ -104,7 +104,7 @@ def _events(
     if with_usage:
         frame["usage"] = None
     for choice in made:
-        for piece in choice.pieces:
+        for piece in choice.pieces():
             part = {"index": choice.index, "text": piece, "logprobs": None, "finish_reason": None}
             yield b"data: %b\n\n" % ENCODER.encode({**frame, "choices": [part]})
         last = {

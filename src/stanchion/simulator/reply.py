@@ -23,17 +23,18 @@ _CALL_OVERHEAD_TOKENS = 10  # the frame around a function call, about what the r
 
 @dataclass(slots=True)
 class Choice:
-    """One of n replies, in the pieces a stream sends."""
+    """One of n replies: its text, or the calls it asks for."""
 
     index: int
-    pieces: list[str]
+    text: str
     finish_reason: str
     tokens: int
+    vocabulary: str
     calls: list[PlannedCall] = field(default_factory=list[PlannedCall])
 
-    def text(self) -> str:
-        """The reply's text."""
-        return "".join(self.pieces)
+    def pieces(self) -> list[str]:
+        """The text in the pieces a stream sends; only streams and log-probabilities pay for them."""
+        return tokens.pieces(self.text, self.vocabulary)
 
 
 @dataclass(slots=True)
@@ -118,7 +119,7 @@ def _choice(request: ChatRequest, index: int, seed: int, vocabulary: str) -> Cho
             + tokens.count(call.arguments, vocabulary)
             for call in planned
         )
-        return Choice(index, [], "tool_calls", spent, planned)
+        return Choice(index, "", "tool_calls", spent, vocabulary, planned)
     found, limit = _said(request, asked, seed)
     return _cut(request, index, found, vocabulary, limit)
 
@@ -144,15 +145,16 @@ def _cut(request: ChatRequest, index: int, said: str, vocabulary: str, length: i
     for stop in request.stops():
         if stop and stop in said:
             said = said[: said.index(stop)]
-    pieces = tokens.pieces(said, vocabulary)
-    if length is not None:
-        pieces = pieces[:length]
     cap = request.cap()
-    if cap is not None and len(pieces) > cap:
-        pieces = pieces[:cap]
-        return Choice(index, pieces, "length", tokens.count("".join(pieces), vocabulary))
-    spent = tokens.count(said if length is None else "".join(pieces), vocabulary)
-    return Choice(index, pieces, "stop", spent)
+    reason = "stop"
+    if length is not None or cap is not None:
+        pieces = tokens.pieces(said, vocabulary)
+        if length is not None:
+            pieces = pieces[:length]
+        if cap is not None and len(pieces) > cap:
+            pieces, reason = pieces[:cap], "length"
+        said = "".join(pieces)
+    return Choice(index, said, reason, tokens.count(said, vocabulary), vocabulary)
 
 
 def charged_chars(messages: Sequence[Message]) -> int:

@@ -34,7 +34,7 @@ def answer(request: ResponsesRequest, context: Context) -> Answer:
     reply.check(inner, prompt, context.context_tokens)
     made = reply.choices(inner, nondeterministic=context.nondeterministic, fault=context.fault)
     usage = chat.count(inner, made, prompt, context)
-    response = _Response(request, made[0] if made else Choice(0, [], "stop", 0), usage, context)
+    response = _Response(request, made[0] if made else Choice(0, "", "stop", 0, "o200k_base"), usage, context)
     return Answer(
         prompt_tokens=usage.prompt,
         completion_tokens=usage.completion,
@@ -109,12 +109,12 @@ class _Response:
     def _text_events(self) -> Iterator[bytes]:
         item_id = self._context.id("msg_")
         place: dict[str, object] = {"item_id": item_id, "output_index": 0, "content_index": 0}
-        text = self._choice.text()
+        text = self._choice.text
         yield self._event(
             "response.output_item.added", output_index=0, item=self._message("in_progress", done=False)
         )
         yield self._event("response.content_part.added", **place, part=_part(""))
-        for piece in self._choice.pieces:
+        for piece in self._choice.pieces():
             yield self._event("response.output_text.delta", **place, delta=piece, logprobs=[])
         yield self._event("response.output_text.done", **place, text=text, logprobs=[])
         yield self._event("response.content_part.done", **place, part=_part(text))
@@ -142,7 +142,7 @@ class _Response:
         return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 
     def _message(self, status: str, *, done: bool) -> dict[str, object]:
-        content = [_part(self._choice.text())] if done else []
+        content = [_part(self._choice.text)] if done else []
         return {
             "id": self._context.id("msg_"),
             "type": "message",

