@@ -55,7 +55,13 @@ class _Flags:
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8090, show_default=True, help="Port; 0 takes a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8090,
+    show_default="8090",
+    help="Port; 0 takes a free one.",
+)
 @click.option(
     "--ttft", default=REALISTIC.ttft_s, show_default=True, help="Median time to first token, seconds."
 )

@@ -1,3 +1,5 @@
+"""`stanchion config`, and the example file it writes."""
+
 from __future__ import annotations
 
 import json
@@ -92,7 +94,10 @@ def test_check_says_what_would_answer(
         ("[retry]\natempts = 3\n", "unknown key retry.atempts in stanchion.toml; did you mean 'attempts'?"),
         ("[retri]\nattempts = 3\n", "did you mean 'retry'?"),
         ('[providers.openai]\npreset = "openai"\n', "providers.openai needs a key: set OPENAI_API_KEY"),
-        ('[http]\nca_file = "nowhere.pem"\n', "http.ca_file: nowhere.pem cannot be read: No such file or directory"),
+        (
+            '[http]\nca_file = "nowhere.pem"\n',
+            "http.ca_file: nowhere.pem cannot be read: No such file or directory",
+        ),
         ("[retry\n", "stanchion.toml is not valid TOML"),
     ],
 )

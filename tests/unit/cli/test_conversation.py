@@ -1,3 +1,5 @@
+"""A conversation, its file, and its words in two languages."""
+
 from __future__ import annotations
 
 import json

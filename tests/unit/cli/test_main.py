@@ -1,3 +1,5 @@
+"""The command itself: finding commands, and turning failures into one line and an exit code."""
+
 from __future__ import annotations
 
 import subprocess

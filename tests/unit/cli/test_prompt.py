@@ -1,3 +1,5 @@
+"""The line the user writes, and the history of such lines."""
+
 from __future__ import annotations
 
 import stat

@@ -1,3 +1,5 @@
+"""How an answer grows on a screen."""
+
 from __future__ import annotations
 
 import io

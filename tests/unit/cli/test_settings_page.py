@@ -1,3 +1,5 @@
+"""The page of all settings against the settings themselves."""
+
 from __future__ import annotations
 
 import re
