@@ -1,0 +1,64 @@
+"""Peers that are measured beside us on request.  Each lives in an environment of its own under .bench/.
+
+`openai` is a development dependency and stands in ours.  The others are installed at their first use,
+from the registries their own tools know, and never into our environment.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import venv
+from pathlib import Path
+
+from benchmarks.machine import PYTHON
+from benchmarks.processes import ROOT, Failed
+
+FOLDER = ROOT / ".bench"
+NAMES = ("openai", "litellm", "portkey")
+# pinned: newer Portkey dependencies break its streams
+_PORTKEY = ("@portkey-ai/gateway@1.15.2", "@hono/node-server@1.13.8", "hono@4.6.10")
+
+
+def install(peers: tuple[str, ...]) -> None:
+    """Install those that are not there yet.  Raises Failed."""
+    for peer in peers:
+        if peer == "litellm" and not python_of(peer).exists():
+            _install_litellm()
+        elif peer == "portkey" and not portkey_script().exists():
+            _run(
+                "npm",
+                "install",
+                "--no-save",
+                "--no-audit",
+                "--no-fund",
+                "--prefix",
+                str(FOLDER / peer),
+                *_PORTKEY,
+            )
+
+
+def python_of(library: str) -> Path:
+    """Return the interpreter that a library is measured with."""
+    return FOLDER / library / "bin" / "python" if library == "litellm" else Path(PYTHON)
+
+
+def portkey_script() -> Path:
+    """Return what starts Portkey's gateway."""
+    return FOLDER / "portkey" / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
+
+
+def _install_litellm() -> None:
+    folder = FOLDER / "litellm"
+    venv.create(folder, with_pip=True, clear=True)
+    pip = (str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check")
+    _run(*pip, "--only-binary", ":all:", "litellm", "uvloop", "aiohttp")
+
+
+def _run(*words: str) -> None:
+    FOLDER.mkdir(exist_ok=True)
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise Failed(f"{words[0]} is not there") from None
+    if done.returncode:
+        raise Failed(f"{' '.join(words)[:120]}: {done.stderr[-500:]}")
