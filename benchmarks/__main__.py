@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks import gateway, library
+from benchmarks import cancels, gateway, imports, library, simulator
 from benchmarks.figures import Row, Run
 from benchmarks.peers import NAMES, install
 from benchmarks.processes import Failed
@@ -22,6 +22,9 @@ ROWS: dict[str, Callable[[Run], list[Row]]] = {
     "gateway-streams": gateway.streams,
     "gateway-paced": gateway.paced_streams,
     "memory": gateway.memory,
+    "import": imports.rows,
+    "cancel": cancels.rows,
+    "simulator": simulator.rows,
 }
 
 

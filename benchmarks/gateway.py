@@ -16,7 +16,7 @@ from benchmarks.peers import portkey_script
 from benchmarks.processes import environment, python, server
 
 _STREAMS = 1000
-_PACE_MS = 40  # of the paced streams: 25 events a second each, as a provider sends them
+_PACE_MS = 100  # of the paced streams: below what either gateway can pass, so that nothing queues
 
 
 class Served:
@@ -118,7 +118,7 @@ def paced_streams(run: Run) -> list[Row]:
 
 def _streams(run: Run, tick_ms: float, pace: str) -> list[Row]:
     seconds = run.seconds(6)
-    ramp_s = 1.0 if not tick_ms else 4.0  # starts spread over a stream's life
+    ramp_s = 1.0 if not tick_ms else 10.0  # starts spread over a stream's life
     with (
         _upstream(lambda port: loads.stream_upstream(port, tick_ms=tick_ms)) as base_url,
         pass_through(base_url) as bare,

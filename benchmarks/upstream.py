@@ -3,9 +3,8 @@
 It must be faster than any client measured against it: a slow one hides what the client costs in bursts,
 when many answers come at once and the garbage collector walks over all that are open.
 
-A request whose body asks for a stream gets one event per tick on each open stream, all in one burst as a
-loaded provider sends them; tick 0 is as fast as the reader takes them.  `delay_s` makes answers wait a
-random time up to it.  `GET /stats` tells what is open.
+A request whose body asks for a stream gets one event per tick, streams in groups that are spread over the
+tick; tick 0 is as fast as the reader takes them.  `delay_s` makes answers wait a random time up to it.  `GET /stats` tells what is open.
 """
 
 from __future__ import annotations
@@ -14,10 +13,11 @@ import argparse
 import asyncio
 import json
 import random
-from collections.abc import Iterator
 from typing import cast
 
 from benchmarks.payloads import EVENT, STREAM_END, STREAM_HEAD, TEXT_EVENTS, WHOLE_ANSWER
+
+_GROUPS = 16
 
 
 class Upstream:
@@ -25,12 +25,15 @@ class Upstream:
 
     def __init__(self, tick_s: float, delay_s: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._tick_s = tick_s
+        self._slot_s = tick_s / _GROUPS
         self.delay_s = delay_s
         self.connections = 0
         self.waiting = 0  # requests whose answer waits for its delay
         self.served = 0
-        self._streams: dict[Connection, int] = {}  # with the events that are still to come
+        self._groups: list[dict[Connection, int]] = [  # with the events that are still to come
+            {} for _ in range(_GROUPS if tick_s else 1)
+        ]
+        self._begun = self._turn = 0
         self._due: float | None = None  # when the next tick is; None while nothing is open
 
     def stats(self) -> bytes:
@@ -38,7 +41,7 @@ class Upstream:
         body = json.dumps(
             {
                 "connections": self.connections,
-                "streams": len(self._streams),
+                "streams": sum(map(len, self._groups)),
                 "waiting": self.waiting,
                 "served": self.served,
             }
@@ -48,38 +51,39 @@ class Upstream:
     def begin(self, connection: Connection) -> None:
         """Begin a stream: its head and first event at once."""
         connection.transport.write(STREAM_HEAD + EVENT)
-        self._streams[connection] = TEXT_EVENTS - 1
+        self._begun += 1
+        self._groups[self._begun % len(self._groups)][connection] = TEXT_EVENTS - 1
         if self._due is None:
-            self._wait(self._loop.time() + self._tick_s)
+            self._wait(self._loop.time() + self._slot_s)
 
     def forget(self, connection: Connection) -> None:
         """Its client has left."""
-        self._streams.pop(connection, None)
+        for group in self._groups:
+            group.pop(connection, None)
 
     def _wait(self, due: float) -> None:
         self._due = due
-        if self._tick_s:
+        if self._slot_s:
             self._loop.call_at(due, self._pump)
         else:
             self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
-        for connection, left in self._burst():
+        self._turn += 1
+        group = self._groups[self._turn % len(self._groups)]
+        for connection, left in tuple(group.items()):
+            if connection.full:
+                continue
             if left:
                 connection.transport.write(EVENT)
-                self._streams[connection] = left - 1
+                group[connection] = left - 1
             else:
-                del self._streams[connection]
+                del group[connection]
                 connection.transport.write(STREAM_END)
-        if self._streams:
-            self._wait(max(self._loop.time(), (self._due or 0.0) + self._tick_s))
+        if any(self._groups):
+            self._wait(max(self._loop.time(), (self._due or 0.0) + self._slot_s))
         else:
             self._due = None
-
-    def _burst(self) -> Iterator[tuple[Connection, int]]:
-        for connection, left in tuple(self._streams.items()):
-            if not connection.full:
-                yield connection, left
 
 
 class Connection(asyncio.Protocol):

@@ -3,7 +3,8 @@
  *   stream_upstream PORT TICK_US EVENTS HEAD EVENT END
  *
  * Every POST is answered with the bytes of the file HEAD and one EVENT, then with one EVENT per tick until
- * EVENTS were sent, then with END.  Tick 0 is as fast as the reader takes them.  Linux only (epoll).
+ * EVENTS were sent, then with END.  Tick 0 is as fast as the reader takes them.  Streams do not tick in
+ * step: they are served in SLOTS groups, spread over the tick.  Linux only (epoll).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -18,7 +19,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-enum { MOST = 65536, REQUEST = 16384, READY = 1024 };
+enum { MOST = 65536, REQUEST = 16384, READY = 1024, SLOTS = 16 };
 
 struct piece {
     char *data;
@@ -82,11 +83,11 @@ static void start(struct connection *c) {
     open_streams[open_count++] = c;
 }
 
-/* One event on every stream that has room. */
-static void burst(void) {
+/* One event on every stream of a group that has room; group -1 is all. */
+static void burst(int group) {
     for (int i = 0; i < open_count;) {
         struct connection *c = open_streams[i];
-        if (c->rest_size) {
+        if (c->rest_size || (group >= 0 && c->fd % SLOTS != group)) {
             i++;
         } else if (c->left) {
             c->left--;
@@ -155,8 +156,8 @@ static void accept_all(int listener) {
 
 int main(int count, char **words) {
     if (count != 7) return 2;
-    int port = atoi(words[1]), on = 1, listener, timer = -1;
-    long tick_us = atol(words[2]);
+    int port = atoi(words[1]), on = 1, listener, timer = -1, group = 0;
+    long tick_us = atol(words[2]), slot_us = tick_us / SLOTS;
     events_each = atoi(words[3]);
     head = from_file(words[4]), event = from_file(words[5]), end = from_file(words[6]);
     memcpy(head.data + head.size, event.data, event.size);
@@ -173,7 +174,7 @@ int main(int count, char **words) {
     struct epoll_event wanted = {.events = EPOLLIN, .data.fd = listener}, ready[READY];
     epoll_ctl(poller, EPOLL_CTL_ADD, listener, &wanted);
     if (tick_us) {
-        struct timespec each = {tick_us / 1000000, tick_us % 1000000 * 1000};
+        struct timespec each = {slot_us / 1000000, slot_us % 1000000 * 1000};
         struct itimerspec every = {each, each};
         timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
         timerfd_settime(timer, 0, &every, NULL);
@@ -188,12 +189,12 @@ int main(int count, char **words) {
             if (fd == listener) {
                 accept_all(listener);
             } else if (fd == timer) {
-                if (read(timer, &ticks, sizeof ticks) > 0) burst();
+                if (read(timer, &ticks, sizeof ticks) > 0) burst(group++ % SLOTS);
             } else {
                 if (connections[fd] && ready[i].events & EPOLLOUT) writable(connections[fd]);
                 if (connections[fd] && ready[i].events & ~EPOLLOUT) readable(connections[fd]);
             }
         }
-        if (!tick_us) burst();
+        if (!tick_us) burst(-1);
     }
 }
