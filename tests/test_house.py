@@ -270,7 +270,7 @@ def test_every_setting_is_documented(page: str) -> None:
     assert undocumented(setting_names(Settings), read(page)) == []
 
 
-@pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
 @pytest.mark.parametrize("command", ["make run", "make test"])
 def test_the_readme_tells_how_to_run_and_to_test(page: str, command: str) -> None:
     assert command in read(page)
