@@ -19,6 +19,7 @@ from stanchion.engine.engine import Engine
 from stanchion.gateway.errors import error_response
 
 _NO_SCRIPTS = "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self'; base-uri 'none'; form-action 'none'"
+_OTHERS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _OPERATIONS = "chat/completions, responses, embeddings, completions, moderations"
 
 
@@ -52,6 +53,9 @@ def pages(gateway: Faces) -> Starlette:
                 return JSONResponse(each)
         raise UnknownModel("there is no such model; GET /v1/models lists those there are")
 
+    async def other_method(request: Request) -> Response:
+        raise HTTPException(405, headers={"allow": "POST"})  # POST itself is not for us: it is hot
+
     async def front(request: Request) -> Response:
         language = "zh" if request.headers.get("accept-language", "").startswith("zh") else "en"
         language = request.query_params.get("lang", language)
@@ -70,9 +74,11 @@ def pages(gateway: Faces) -> Starlette:
             Route("/metrics", metrics),
             Route("/v1/models", models),
             Route("/v1/models/{name:path}", model),
+            *(Route(f"/v1/{path}", other_method, methods=_OTHERS) for path in _OPERATIONS.split(", ")),
         ],
         exception_handlers={StanchionError: _stanchion_error, HTTPException: _http_error},
     )
+    app.router.redirect_slashes = False  # a client that follows would send its key once more
     app.add_middleware(_Marked, simulated=gateway.engine.loaded.simulated)
     return app
 
