@@ -184,7 +184,7 @@ async def test_the_provider_gets_what_the_gateway_judged(
 ):
     """Twins could be read one way here and another way there: only one of them goes on."""
     assert (await ask(edge.port, body)).status == 200
-    pairs: list[tuple[str, Any]] = []
+    pairs: list[list[tuple[str, Any]]] = []
     json.loads(ear.bodies[0], object_pairs_hook=lambda found: pairs.append(found) or dict(found))
     keys = [key for key, _ in pairs[-1]]
     assert len(keys) == len(set(keys)), "no twins"

@@ -95,10 +95,9 @@ class Gateway:
         try:
             async with await self.engine(call) as reply:
                 body = await reply.read_whole()
-        except StanchionError as error:
-            await self._refuse(send, call, error)
-            return
-        except Exception as error:  # noqa: BLE001 - a task boundary: the caller gets a 500, the log the rest
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and not self.refusing:
+                raise  # the client left: there is nobody to tell
             await self._refuse(send, call, as_said(error))
             return
         elapsed_ms = int((self._clock.now() - started_at) * 1000)
