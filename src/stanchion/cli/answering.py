@@ -87,6 +87,8 @@ def facts(stream: SyncStream[ChatReply], words: Words) -> str:
 def in_one_line(error: StanchionError) -> str:
     """Write an error in one line, with the provider's own words where it had any."""
     text = str(error)
+    if isinstance(error, UpstreamError) and error.endpoint:
+        text = f"{error.endpoint}: {text}"
     if isinstance(error, UpstreamError) and error.said and not isinstance(error, Cut):
         said = " ".join(harmless(error.said).split())
         text += f": {said[:_SAID_MOST]}"
