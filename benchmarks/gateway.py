@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from subprocess import Popen
 
 from benchmarks import loads
@@ -22,13 +22,16 @@ _PACE_MS = 100  # of the paced streams: below what either gateway can pass, so t
 class Served:
     """A gateway that runs."""
 
-    def __init__(self, port: int, running: Popen[str]) -> None:
+    def __init__(self, port: int, running: Popen[str], headers: Mapping[str, str] | None = None) -> None:
         self.port = port
         self.pid = running.pid
+        self._headers = headers  # what a call must say beside what all say
 
     def whole(self, seconds: float) -> Callable[[], Loaded]:
         """Return a measurement of whole answers."""
-        return lambda: loads.whole(self.port, self.pid, connections=64, seconds=seconds)
+        return lambda: loads.whole(
+            self.port, self.pid, connections=64, seconds=seconds, headers=self._headers
+        )
 
     def streams(self, seconds: float, ramp_s: float = 1.0) -> Callable[[], Loaded]:
         """Return a measurement of many streams at once."""
@@ -55,12 +58,12 @@ def pass_through(base_url: str) -> Generator[Served]:
 
 
 @contextmanager
-def portkey() -> Generator[Served]:
+def portkey(base_url: str) -> Generator[Served]:
     """Run Portkey's gateway; where it sends a call is said by the call's headers."""
     port = free_port()
     words = ["node", str(portkey_script()), f"--port={port}", "--headless"]
     with server(words, port, core=0) as running:
-        yield Served(port, running)
+        yield Served(port, running, {"x-portkey-provider": "openai", "x-portkey-custom-host": base_url})
 
 
 @contextmanager
@@ -81,29 +84,29 @@ def _note(reference: Sequence[Loaded], ours: Sequence[Loaded]) -> str:
 def whole_answers(run: Run) -> list[Row]:
     """Requests a second of one worker on one core, 64 connections."""
     seconds = run.seconds(4)
-    with (
-        _upstream(lambda port: python("benchmarks.upstream", "--port", port)) as base_url,
-        pass_through(base_url) as bare,
-        stanchion(base_url) as ours,
-        stanchion(base_url, log_level="warning") as quiet,
-    ):
-        figures = [each.whole(seconds) for each in (bare, ours, quiet)]
+    with ExitStack() as stack:
+        base_url = stack.enter_context(_upstream(lambda port: python("benchmarks.upstream", "--port", port)))
+        systems = [pass_through(base_url), stanchion(base_url), stanchion(base_url, log_level="warning")]
+        if "portkey" in run.peers:
+            systems.append(portkey(base_url))
+        figures = [stack.enter_context(each).whole(seconds) for each in systems]
         for warm_up in figures:
             warm_up()
-        bare_found, *found = interleaved(run.runs, *figures)
-    reference = [each.per_s for each in bare_found]
-    return [
-        ratio_row(
-            f"gateway, whole answers, log level {level}",
-            "/s",
-            reference,
-            [each.per_s for each in mine],
-            beside="ASGI + aiohttp pass-through",
-            least=0.65,
-            note=_note(bare_found, mine),
-        )
-        for level, mine in zip(("info", "warning"), found, strict=True)
+        bare, info, warning, *peer = interleaved(run.runs, *figures)
+    beside = "ASGI + aiohttp pass-through"
+    rows = [
+        _whole_row(f"gateway, whole answers, log level {level}", bare, mine, beside=beside, least=0.65)
+        for level, mine in (("info", info), ("warning", warning))
     ]
+    rows += [
+        _whole_row("gateway, whole answers, log level info", each, info, beside="Portkey") for each in peer
+    ]
+    return rows
+
+
+def _whole_row(name: str, reference: Sequence[Loaded], ours: Sequence[Loaded], **more: object) -> Row:
+    per_s = [[each.per_s for each in of] for of in (reference, ours)]
+    return ratio_row(name, "/s", *per_s, note=_note(reference, ours), **more)
 
 
 def streams(run: Run) -> list[Row]:

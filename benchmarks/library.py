@@ -6,20 +6,26 @@ import statistics
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from benchmarks import loads
 from benchmarks.figures import Row, Run, interleaved, ratio_row
 from benchmarks.machine import free_port
 from benchmarks.peers import python_of
 from benchmarks.processes import Worker, environment, python, server, worker
 
-_TICK_MS = 20  # each stream gets an event in each: 50 events a second, one to a network read
 _STREAMS = 64
+_ROUNDS = 8  # streams that follow each other on each of them in one measurement
 _PEER_SHARE = 4  # a peer that costs ten times as much makes fewer calls
+# The pace of the provider: at the first an event is a network read of its own, and the loop is never idle
+# for long; at the second a read brings several.
+_PACES = ((3.0, "one to a read"), (0.0, "as fast as possible"))
+
+_OURS = ("aiohttp", "stanchion")
 
 Figure = Callable[[], float]
 
 
 def _workers(stack: ExitStack, run: Run, base_url: str) -> dict[str, Worker]:
-    names = ["aiohttp", "stanchion", *(each for each in run.peers if each in ("openai", "litellm"))]
+    names = [*_OURS, *(each for each in run.peers if each in ("openai", "litellm"))]
     found = {}
     for name in names:
         words = [str(python_of(name)), "-m", "benchmarks.library_worker", name, base_url]
@@ -41,7 +47,7 @@ def _per_call(asked: Worker, calls: int, in_flight: int) -> Figure:
 
 def _per_event(asked: Worker, streams: int) -> Figure:
     def figure() -> float:
-        found = asked.ask(stream=True, calls=streams, in_flight=streams)
+        found = asked.ask(stream=True, calls=streams, in_flight=_STREAMS)
         return found["cpu_s"] / found["events"] * 1e6
 
     return figure
@@ -58,9 +64,7 @@ def whole_calls(run: Run) -> list[Row]:
         for in_flight in (64, 500):
             calls = run.times(6000)
             figures = [
-                _per_call(
-                    asked, calls if name in ("aiohttp", "stanchion") else calls // _PEER_SHARE, in_flight
-                )
+                _per_call(asked, calls if name in _OURS else calls // _PEER_SHARE, in_flight)
                 for name, asked in workers.items()
             ]
             for warm_up in figures:
@@ -68,7 +72,7 @@ def whole_calls(run: Run) -> list[Row]:
             found = dict(zip(workers, interleaved(run.runs, *figures), strict=True))
             name, ours = f"client, {in_flight} in flight: CPU per call", found["stanchion"]
             rows.append(ratio_row(name, "µs", found["aiohttp"], ours, beside="bare aiohttp + JSON", most=1.8))
-            for peer in found.keys() - {"aiohttp", "stanchion"}:
+            for peer in found.keys() - set(_OURS):
                 most = 0.1 if peer == "openai" else None
                 rows.append(ratio_row(name, "µs", found[peer], ours, beside=f"{peer} library", most=most))
     return rows
@@ -76,17 +80,25 @@ def whole_calls(run: Run) -> list[Row]:
 
 def streams(run: Run) -> list[Row]:
     """CPU per event of 64 streams, text asked for."""
+    return [row for tick_ms, pace in _PACES for row in _streams(run, tick_ms, pace)]
+
+
+def _streams(run: Run, tick_ms: float, pace: str) -> list[Row]:
     port = free_port()
     base_url = f"http://127.0.0.1:{port}/v1"
     with ExitStack() as stack:
-        words = python("benchmarks.upstream", "--port", port, "--tick-ms", _TICK_MS)
-        stack.enter_context(server(words, port, core=1))
+        stack.enter_context(server(loads.stream_upstream(port, tick_ms=tick_ms), port, core=1))
         workers = _workers(stack, run, base_url)
-        figures = [_per_event(asked, _STREAMS) for asked in workers.values()]
+        count = run.times(_ROUNDS) * _STREAMS
+        figures = [
+            _per_event(asked, count if name in _OURS else max(_STREAMS, count // _PEER_SHARE))
+            for name, asked in workers.items()
+        ]
         for warm_up in figures:
             warm_up()
         found = dict(zip(workers, interleaved(run.runs, *figures), strict=True))
-    name, bare, ours = f"client, {_STREAMS} streams: CPU per event", found["aiohttp"], found["stanchion"]
+    name = f"client, {_STREAMS} streams, {pace}: CPU per event"
+    bare, ours = found["aiohttp"], found["stanchion"]
     more = [mine - other for mine, other in zip(ours, bare, strict=True)]
     rows = [
         Row(
@@ -102,7 +114,7 @@ def streams(run: Run) -> list[Row]:
             ratios=more,
         )
     ]
-    for peer in found.keys() - {"aiohttp", "stanchion"}:
+    for peer in found.keys() - set(_OURS):
         most = 0.125 if peer == "openai" else None
         rows.append(ratio_row(name, "µs", found[peer], ours, beside=f"{peer} library", most=most))
     return rows

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -33,8 +33,10 @@ class Loaded(msgspec.Struct, frozen=True):
     per_read: float = 1.0  # events to a read of the client
 
 
-def whole(port: int, pid: int, *, connections: int, seconds: float) -> Loaded:
-    """Ask for whole answers on so many connections."""
+def whole(
+    port: int, pid: int, *, connections: int, seconds: float, headers: Mapping[str, str] | None = None
+) -> Loaded:
+    """Ask for whole answers on so many connections.  More headers only wrk can send."""
     wrk = shutil.which("wrk")
     before = cpu_s(pid)
     if wrk is None:
@@ -43,7 +45,7 @@ def whole(port: int, pid: int, *, connections: int, seconds: float) -> Loaded:
         )
         found = json.loads(_said(words))
     else:
-        found = _wrk(wrk, port, connections, seconds)
+        found = _wrk([wrk, "-t1", f"-c{connections}", f"-d{seconds:.0f}s"], port, headers or {})
     cpu = cpu_s(pid) - before
     if found["broken"] or not found["requests"]:
         raise Failed(f"a load of whole answers failed: {found}")
@@ -51,16 +53,15 @@ def whole(port: int, pid: int, *, connections: int, seconds: float) -> Loaded:
     return Loaded(found["per_s"], each * 1e6, each * found["per_s"], found["p50_ms"], found["p99_ms"])
 
 
-def _wrk(wrk: str, port: int, connections: int, seconds: float) -> dict[str, float]:
-    script = _BUILT / "post.lua"
-    _BUILT.mkdir(parents=True, exist_ok=True)
-    body = whole_load.BODY.decode()
-    script.write_text(
-        f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\n'
-        f'wrk.headers["Authorization"] = "Bearer {KEY}"\nwrk.body = [==[{body}]==]\n'
+def _wrk(words: Sequence[str], port: int, headers: Mapping[str, str]) -> dict[str, float]:
+    sent = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}", **headers}
+    lines = [f'wrk.headers["{name}"] = "{value}"' for name, value in sent.items()]
+    script = _payload(
+        "post.lua",
+        "\n".join(['wrk.method = "POST"', *lines, f"wrk.body = [==[{whole_load.BODY.decode()}]==]"]).encode(),
     )
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
-    said = _said([wrk, "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--latency", "-s", str(script), url])
+    said = _said([*words, "--latency", "-s", str(script), url])
 
     def number(pattern: str) -> float:
         found = re.search(pattern, said)
@@ -160,7 +161,7 @@ def program(name: str) -> Path | None:
 
 def _payload(name: str, data: bytes) -> Path:
     _BUILT.mkdir(parents=True, exist_ok=True)
-    file = _BUILT / f"{name}.bin"
+    file = _BUILT / name
     file.write_bytes(data)
     return file
 
