@@ -192,9 +192,9 @@ def metric_names(text: str) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(text)):
         match node:
-            case ast.Call(func=ast.Name(id=kind), args=[ast.Constant(value=str(name)), *_]):
-                ending = {"Counter": "_total", "Info": "_info"}.get(kind, "")
-                names.add(name.removesuffix(ending) + ending)
+            case ast.Call(func=ast.Name(id=kind), args=[ast.Constant(value=str(name)), *_], keywords=given):
+                counter = kind == "Counter" or (kind == "Tallies" and "gauge" not in {k.arg for k in given})
+                names.add(name.removesuffix("_total") + ("_total" if counter else ""))
             case _:
                 pass
     return {name for name in names if re.fullmatch(r"stanchion_[a-z0-9_]+", name)}
@@ -327,7 +327,9 @@ def test_a_rule_passes_what_keeps_it(
 
 
 def test_a_metric_missing_from_its_page_is_seen() -> None:
-    names = metric_names('a = Counter("stanchion_calls", "Calls.")\nb = Gauge("stanchion_open", "Open.")')
+    names = metric_names(
+        'a = Tallies("stanchion_calls", "Calls.")\nb = Tallies("stanchion_open", "Open.", gauge=True)'
+    )
     assert undocumented(names, "| `stanchion_calls` | `stanchion_open_calls` |") == [
         "stanchion_calls_total",
         "stanchion_open",
