@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Protocol
 
+import msgspec
+
 from stanchion.core.call import Call
 from stanchion.core.reply import Reply
 
@@ -51,6 +53,13 @@ class Endpoint(Protocol):
         ...
 
     def __call__(self, call: Call, /) -> Awaitable[Reply]: ...
+
+
+class Outlook(msgspec.Struct, frozen=True, gc=False):
+    """What another try of a call could hope for."""
+
+    another_in_s: float  # until an endpoint that did not fail it yet is ready; inf if there is none
+    anybody: bool  # an endpoint is left that may be asked at all
 
 
 def stack(*filters: Filter, service: Service) -> Service:

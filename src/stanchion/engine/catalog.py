@@ -80,7 +80,9 @@ class Catalog:
     def endpoints(self, target: str) -> Sequence[tuple[Endpoint, float]]:
         """Return the endpoints of a target with their weights."""
         found = self._endpoints.get(target)
-        if found is None:
+        if found is not None:
+            self._endpoints.move_to_end(target)  # the least recently asked for goes first
+        else:
             found = self._endpoints[target] = self._make_target(target)
             if len(self._endpoints) > _TARGETS_MOST:
                 self._endpoints.popitem(last=False)

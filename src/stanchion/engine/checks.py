@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
 from stanchion.core.errors import SettingsError
-from stanchion.engine.settings import SECTIONS, ProviderSettings, Settings
+from stanchion.engine.settings import ROUTE_SECTIONS, SECTIONS, ProviderSettings, RouteSettings, Settings
 from stanchion.providers.presets import PRESETS
 
 _MAY_BE_ZERO = frozenset(
@@ -37,23 +39,50 @@ def check(settings: Settings, environ: Mapping[str, str]) -> None:
         raise SettingsError("gateway.port must be at most 65535")
     for name, provider in settings.providers.items():
         _check_provider(name, provider, environ)
+    _check_prices(settings)
+    _check_ca_file(settings)
     for name, route in settings.routes.items():
-        if not route.balance:
-            raise SettingsError(f'routes.{name}.balance must name at least one "provider/model"')
-        for target in (*route.balance, *route.fallback):
-            _check_target(f"routes.{name}", target, settings, may_be_route=target in route.fallback)
+        _check_route(f"routes.{name}", route, settings)
 
 
-def _check_numbers(section: str, options: msgspec.Struct) -> None:
+def _check_prices(settings: Settings) -> None:
+    for name, price in settings.prices.items():
+        for field in price.__struct_fields__:
+            dollars = getattr(price, field)
+            if dollars is not None and not 0 <= dollars < math.inf:
+                raise SettingsError(f"prices.{name}.{field} is {dollars}: it must be 0 or more dollars")
+
+
+def _check_ca_file(settings: Settings) -> None:
+    file = settings.http.ca_file
+    try:
+        if file:
+            Path(file).open("rb").close()
+    except OSError as error:
+        raise SettingsError(f"http.ca_file: {file} cannot be read: {error.strerror}") from None
+
+
+def _check_route(at: str, route: RouteSettings, settings: Settings) -> None:
+    if not route.balance:
+        raise SettingsError(f'{at}.balance must name at least one "provider/model"')
+    for section in ROUTE_SECTIONS:
+        options = getattr(route, section)
+        if options is not None:
+            _check_numbers(section, options, f"{at}.{section}")
+    for target in (*route.balance, *route.fallback):
+        _check_target(at, target, settings, may_be_route=target in route.fallback)
+
+
+def _check_numbers(section: str, options: msgspec.Struct, at: str = "") -> None:
+    """`section` says which rules hold; `at` is where it stands, if that is not the section itself."""
     for field in options.__struct_fields__:
         value = getattr(options, field)
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
         key = f"{section}.{field}"
-        if value < 0 or (value == 0 and key not in _MAY_BE_ZERO):
-            raise SettingsError(
-                f"{key} is {value}: it must be {'0 or more' if key in _MAY_BE_ZERO else 'more than 0'}"
-            )
+        if not math.isfinite(value) or value < 0 or (value == 0 and key not in _MAY_BE_ZERO):
+            bound = "0 or more" if key in _MAY_BE_ZERO else "more than 0"
+            raise SettingsError(f"{at or section}.{field} is {value}: it must be {bound}")
 
 
 def _check_provider(name: str, provider: ProviderSettings, environ: Mapping[str, str]) -> None:
@@ -65,22 +94,27 @@ def _check_provider(name: str, provider: ProviderSettings, environ: Mapping[str,
         near = difflib.get_close_matches(provider.preset, PRESETS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(PRESETS)}"
         raise SettingsError(f"{at}.preset: there is no preset {provider.preset!r}; {hint}")
-    base_url = provider.base_url or preset.base_url
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError(
-            f'{at}.base_url must be a URL such as "https://api.openai.com/v1", not {base_url!r}'
-        )
-    if parts.username or parts.password:
-        raise SettingsError(f"{at}.base_url holds a password: put keys into key_env or key_file")
-    if provider.weight <= 0:
+    _check_url(f"{at}.base_url", provider.base_url or preset.base_url)
+    if not 0 < provider.weight < math.inf:
         raise SettingsError(f"{at}.weight must be more than 0")
     for header, value in provider.headers.items():
-        if not header.isascii() or any(ord(c) < 32 or ord(c) == 127 for c in header + value):
+        if not (header + value).isascii() or any(ord(c) < 32 or ord(c) == 127 for c in header + value):
             raise SettingsError(f"{at}.headers: {header!r} has a name or value that cannot be sent")
     for variable in provider.key_env:
         if not environ.get(variable):
             raise SettingsError(f"{at}.key_env: the environment variable {variable} is not set")
+
+
+def _check_url(at: str, base_url: str) -> None:
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(f'{at} must be a URL such as "https://api.openai.com/v1", not {base_url!r}')
+    try:
+        parts.port  # noqa: B018 - raises where it is none
+    except ValueError:
+        raise SettingsError(f"{at} has a port that is none: {base_url!r}") from None
+    if parts.username or parts.password:
+        raise SettingsError(f"{at} holds a password: put keys into key_env or key_file")
 
 
 def _check_target(at: str, target: str, settings: Settings, *, may_be_route: bool) -> None:

@@ -38,6 +38,7 @@ def call_stack(
 ) -> Service:
     """Everything that happens once per call."""
     metrics, clock = shared.metrics, shared.clock
+    balance = Balance(endpoints, settings.balance, clock)
     return stack(
         Record(metrics, clock),  # outermost: refusals and replays are counted too
         Deadline(settings.deadline, clock),  # above all that waits: one budget of time
@@ -45,9 +46,11 @@ def call_stack(
         idempotency,  # above all that asks a provider: one key, one call with all its tries
         Fallback(route, metrics),  # above retry: each target gets its own tries
         Resume(settings.resume, metrics),  # below fallback: another model is another answer
-        Retry(settings.retry, metrics, clock=clock),  # above balance: the next try may take another endpoint
+        Retry(
+            settings.retry, metrics, clock=clock, outlook=balance.outlook
+        ),  # above balance: the next try may take another endpoint
         Gather(settings.gather),  # below retry: a stream that was cut while gathering is tried again
-        service=Balance(endpoints, settings.balance, clock),
+        service=balance,
     )
 
 

@@ -46,7 +46,7 @@ class Gateway:
         self.open: set[asyncio.Task[Any]] = set()  # the tasks of calls that are open
         self._heartbeats = Heartbeats(engine.settings.gateway.heartbeat_s, engine.spawn, engine.clock)
         self._pages = pages(self)
-        self._headers = ResponseHeaders(simulated=engine.loaded.simulated)
+        self._headers = ResponseHeaders(lambda: engine.loaded.simulated)
         engine.spawn(self._heartbeats.run())
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:

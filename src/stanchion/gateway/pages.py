@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Protocol
 
@@ -79,7 +80,7 @@ def pages(gateway: Faces) -> Starlette:
         exception_handlers={StanchionError: _stanchion_error, HTTPException: _http_error},
     )
     app.router.redirect_slashes = False  # a client that follows would send its key once more
-    app.add_middleware(_Marked, simulated=gateway.engine.loaded.simulated)
+    app.add_middleware(_Marked, simulated=lambda: gateway.engine.loaded.simulated)
     return app
 
 
@@ -114,7 +115,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 class _Marked:
     """Says on every page that the simulator answers, if it does."""
 
-    def __init__(self, app: ASGIApp, *, simulated: bool) -> None:
+    def __init__(self, app: ASGIApp, *, simulated: Callable[[], bool]) -> None:
         self._app = app
         self._simulated = simulated
 
@@ -124,7 +125,7 @@ class _Marked:
         async def mark(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = [*message.get("headers", ()), (b"x-content-type-options", b"nosniff")]
-                if self._simulated:
+                if self._simulated():
                     headers.append((b"x-stanchion-provider", b"simulator"))
                 message["headers"] = headers
             await send(message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from stanchion.core.call import Call
 from stanchion.core.reply import Head
@@ -25,14 +25,19 @@ _STREAM = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # nginx: do not collect the events
 ]
+_SIMULATED = ((b"x-stanchion-provider", b"simulator"),)
 _WHOLE = (b"content-type", b"application/json")
 
 
 class ResponseHeaders:
     """Makes the headers of answers; `simulated` says on each that no real provider stands behind."""
 
-    def __init__(self, *, simulated: bool) -> None:
-        self._provider: list[Header] = [(b"x-stanchion-provider", b"simulator")] if simulated else []
+    def __init__(self, simulated: Callable[[], bool]) -> None:
+        self._simulated = simulated  # asked each time: a reload can change it
+
+    @property
+    def _provider(self) -> Sequence[Header]:
+        return _SIMULATED if self._simulated() else ()
 
     def of_reply(self, call: Call, head: Head, *, stream: bool, elapsed_ms: int) -> list[Header]:
         """Return the headers of an answer."""

@@ -7,6 +7,7 @@ bound, then everything is closed.  A second one ends at once.  SIGHUP reads the 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import signal
 import socket
@@ -54,7 +55,8 @@ async def serve(loaded: Loaded, read: Callable[[], Loaded], announce: Callable[[
             serving = group.create_task(server.serve())
             serving.add_done_callback(lambda _: ended.set())
             await _accepting(options)
-            announce(f"http://{options.host}:{options.port}")
+            host = f"[{options.host}]" if ":" in options.host else options.host
+            announce(f"http://{host}:{options.port}")
             await ended.wait()
             await drain(gateway, ended)
             server.stop()
@@ -130,10 +132,12 @@ def _check_address(options: GatewayOptions) -> None:
         try:
             probe.bind((options.host, options.port))
         except OSError as error:
-            raise SettingsError(
-                f"cannot listen at {options.host}:{options.port}: {error.strerror}; "
-                "end what listens there, or choose another with --port"
-            ) from None
+            taken = error.errno == errno.EADDRINUSE
+            advice = (
+                "end what listens there, or choose another with --port" if taken else "choose another --host"
+            )
+            address = f"{options.host}:{options.port}"
+            raise SettingsError(f"cannot listen at {address}: {error.strerror}; {advice}") from None
 
 
 async def _accepting(options: GatewayOptions) -> None:

@@ -18,7 +18,7 @@ from stanchion.core.call import Call
 from stanchion.core.clock import Clock
 from stanchion.core.errors import Unavailable
 from stanchion.core.reply import Reply
-from stanchion.core.service import Endpoint
+from stanchion.core.service import Endpoint, Outlook
 from stanchion.rules.endpoint_choice import Candidate, choose, soonest_s
 
 Endpoints = Callable[[str], Sequence[tuple[Endpoint, float]]]  # a target's endpoints with their weights
@@ -45,6 +45,16 @@ class Balance:
         if len(endpoints) == 1 and endpoints[0][0].ready_in(self._clock.now()) == 0:
             return endpoints[0][0](call)
         return self._best_of(endpoints, call)
+
+    def outlook(self, call: Call) -> Outlook:
+        """Say what another try of this call could hope for."""
+        try:
+            left = _allowed(call, self._endpoints(call.target))
+        except Unavailable:
+            return Outlook(math.inf, anybody=False)
+        now = self._clock.now()
+        others = [endpoint.ready_in(now) for endpoint, _ in left if endpoint.name not in call.avoid]
+        return Outlook(min(others, default=math.inf), anybody=True)
 
     async def _best_of(self, endpoints: Sequence[tuple[Endpoint, float]], call: Call) -> Reply:
         wait_most_s = call.option(BalanceOptions, self._options).wait_most_s

@@ -43,8 +43,8 @@ class Fallback:
                 return await service(call.having(target=target, last_target=position == last))
             except (UpstreamError, Unavailable) as error:
                 first_error = self._refused(call, target, error, first_error)
-                if isinstance(error, UpstreamError) and not error.elsewhere:
-                    break
+                if position == 0 and isinstance(error, UpstreamError) and not error.elsewhere:
+                    break  # the call itself is wrong; a later target's "wrong" is about that target
             if position < last:
                 self._metrics.fallbacks.of().inc()
         assert first_error is not None  # noqa: S101 - a route has at least one target

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Callable
 
@@ -19,7 +20,7 @@ from stanchion.core.call import Call
 from stanchion.core.clock import Clock
 from stanchion.core.errors import Silent, Unavailable, UpstreamError
 from stanchion.core.reply import Reply
-from stanchion.core.service import Service
+from stanchion.core.service import Outlook, Service
 from stanchion.observe.logs import log_event
 from stanchion.observe.metrics import Metrics
 from stanchion.rules.backoff import backoff_s, told_s
@@ -48,8 +49,10 @@ class Retry:
         *,
         jitter: Callable[[], float] = random.random,
         clock: Clock | None = None,
+        outlook: Callable[[Call], Outlook] | None = None,
     ) -> None:
-        """`jitter` returns a number in [0, 1); a test passes a constant."""
+        """`jitter` returns a number in [0, 1); a test passes a constant.  `outlook` is the balancer's."""
+        self._outlook = outlook or _hopeful
         self._options = options
         self._metrics = metrics
         self._jitter = jitter
@@ -72,7 +75,8 @@ class Retry:
                 return reply
             except UpstreamError as error:
                 last = error
-                wait_s = self._wait_s(call, error, options, now())
+                following = _next_try(call, error)
+                wait_s = self._wait_s(following, error, options, now())
             except Unavailable:
                 if last is None:
                     raise
@@ -83,18 +87,20 @@ class Retry:
                 raise last
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
-            call = _next_try(call, last)
+            call = following
 
-    def _wait_s(self, call: Call, error: UpstreamError, options: RetryOptions, now: float) -> float | None:
+    def _wait_s(
+        self, following: Call, error: UpstreamError, options: RetryOptions, now: float
+    ) -> float | None:
         """Return the seconds to wait before the next try, or None for no further try."""
-        decision, wait_s = self._decide(call, error, options, now)
+        decision, wait_s = self._decide(following, error, options, now)
         self._metrics.retries.of(decision).inc()
         log_event(
             log,
             logging.INFO,
             "retry.decided",
-            id=call.id,
-            attempt=call.attempt,
+            id=following.id,
+            attempt=following.attempt - 1,
             endpoint=error.endpoint,
             code=error.code,
             sent=error.sent.value,
@@ -104,27 +110,41 @@ class Retry:
         return wait_s if decision == "again" else None
 
     def _decide(
-        self, call: Call, error: UpstreamError, options: RetryOptions, now: float
+        self, following: Call, error: UpstreamError, options: RetryOptions, now: float
     ) -> tuple[str, float]:
         if not error.retryable and not (error.permanent and error.elsewhere):
             return "not_retryable", 0.0
-        if call.attempt >= options.attempts:
+        if following.attempt > options.attempts:
             return "attempts_spent", 0.0
-        wait_s = self._pause_s(call, error, options)
+        outlook = self._outlook(following)
+        if not outlook.anybody:
+            return "nobody_left", 0.0
+        wait_s = self._pause_s(following, error, options, outlook)
         if wait_s > options.most_s:
             return "asked_to_wait_too_long", wait_s
-        if now + wait_s >= call.deadline:
+        if now + wait_s >= following.deadline:
             return "deadline", wait_s
         if not self._budget.take(now):
             return "budget_spent", wait_s
         return "again", wait_s
 
-    def _pause_s(self, call: Call, error: UpstreamError, options: RetryOptions) -> float:
+    def _pause_s(
+        self, following: Call, error: UpstreamError, options: RetryOptions, outlook: Outlook
+    ) -> float:
         if error.permanent:
             return 0.0  # that key is dead; another key need not wait
         if error.retry_after_s is not None:
+            if outlook.another_in_s == 0:
+                return 0.0  # it spoke for itself: another is ready now
             return told_s(error.retry_after_s, base_s=options.base_s, jitter=self._jitter())
-        return backoff_s(call.attempt, base_s=options.base_s, most_s=options.most_s, jitter=self._jitter())
+        failed = following.attempt - 1
+        return backoff_s(failed, base_s=options.base_s, most_s=options.most_s, jitter=self._jitter())
+
+
+def _hopeful(call: Call) -> Outlook:
+    """Return the outlook of a service that is no balancer: it may be asked again, and there is no other."""
+    del call
+    return Outlook(math.inf, anybody=True)
 
 
 def _next_try(call: Call, error: UpstreamError) -> Call:

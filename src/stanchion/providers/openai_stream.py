@@ -158,7 +158,7 @@ class EventStream:
                 break
             if not data:
                 continue  # a comment, or a ping of the provider's
-            error = stream_error(data)
+            error = stream_error(self._blank(data))
             if error is not None:
                 self._raise(error)
             event = self._read(b"data: " + data.replace(b"\n", b" ") + b"\n\n")[0]
@@ -177,7 +177,7 @@ class EventStream:
         if b'"error"' in raw or not raw.rstrip(b"\r\n").endswith(b"}"):
             for part in sse.split(raw):
                 name, data = sse.read(part)
-                error = stream_error(data) if data else None
+                error = stream_error(self._blank(data)) if data else None
                 if error is not None and (name in ("", "error")):
                     self._raise(error)
         if any(name in raw for name in _LAST_RESPONSE_EVENTS):
@@ -198,7 +198,7 @@ class EventStream:
     def _refuse_other(self, data: bytes) -> None:
         """Refuse what is no event stream at all: HTML, or JSON in answer to a call for a stream."""
         if data and not data.startswith(_FIELDS):
-            error = stream_error(data)
+            error = stream_error(self._blank(data))
             if error is not None:
                 self._raise(error)
             raise Unusable(
@@ -206,14 +206,13 @@ class EventStream:
             )
 
     def _raise(self, facts: ErrorFacts) -> None:
-        raise in_stream_error(facts, begun=self._begun, blank=self._blank)
+        raise in_stream_error(facts, begun=self._begun)
 
 
-def in_stream_error(facts: ErrorFacts, *, begun: bool, blank: Callable[[bytes], bytes]) -> StanchionError:
+def in_stream_error(facts: ErrorFacts, *, begun: bool) -> StanchionError:
     """Make the error of an error event: a refusal as the first event, a cut after others."""
     status = _STATUS_OF_CODE.get(facts.code or "", 500)
     verdict = judge(status, facts.code, facts.type)
-    said = blank(facts.message.encode()).decode("utf-8", "replace")
     kind = Cut if begun and verdict.retryable else Refused
     return kind(
         f"the provider sent an error in its stream: {facts.code or facts.type or 'no code'}",
@@ -221,7 +220,7 @@ def in_stream_error(facts: ErrorFacts, *, begun: bool, blank: Callable[[bytes], 
         type=facts.type or "upstream_error",
         code=facts.code or "error_in_stream",
         param=facts.param,
-        said=said,
+        said=facts.message,
         retryable=verdict.retryable,
         elsewhere=verdict.elsewhere,
         permanent=verdict.permanent,

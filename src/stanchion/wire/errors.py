@@ -5,6 +5,7 @@ The provider's words can repeat a key or the prompt: they are carried beside the
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from stanchion.core.errors import StanchionError, UpstreamError
 from stanchion.wire.objects import as_list, as_object
 
+_NAME = re.compile(r"[\w.:/-]{1,200}")
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
@@ -46,10 +48,16 @@ def error_facts(error: Any) -> ErrorFacts:
     message = fields.get("message") or fields.get("detail") or fields.get("msg") or ""
     return ErrorFacts(
         message=message if isinstance(message, str) else "",
-        type=_word(fields.get("type")),
-        code=_word(fields.get("code")),
+        type=_name(fields.get("type")),
+        code=_name(fields.get("code")),
         param=_word(fields.get("param")),
     )
+
+
+def _name(value: Any) -> str | None:
+    """Return a code as one; a sentence in its place is no code: codes are logged, sentences are not."""
+    word = _word(value)
+    return word if word is not None and _NAME.fullmatch(word) else None
 
 
 def _word(value: Any) -> str | None:
