@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import gguf
-import numpy as np
+import gguf  # pyright: ignore[reportMissingImports] - of the other environment
+import numpy as np  # pyright: ignore[reportMissingImports]
 
 WIDTH, LAYERS, HEADS, HIDDEN, CONTEXT = 64, 2, 4, 128, 512
 WORDS = ("▁the", "▁order", "▁is", "▁on", "▁its", "▁way", "▁your", "▁parcel", "▁thank", "▁you", "订单", "您好")
