@@ -82,13 +82,8 @@ class Wire:
 
     async def head(self) -> Answer:
         lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        headers = dict(
-            line.lower().split(": ", 1) if ": " in line else (line, "") for line in lines[1:] if line
-        )
-        cased = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
-        return Answer(
-            int(lines[0].split()[1]), {name: cased.get(name, value) for name, value in headers.items()}
-        )
+        pairs = [line.partition(":") for line in lines[1:] if line]
+        return Answer(int(lines[0].split()[1]), {name.lower(): value.strip() for name, _, value in pairs})
 
     async def piece(self) -> bytes | None:
         """Return the next chunk of a chunked body; None at its proper end.  Raises IncompleteReadError."""

@@ -83,7 +83,7 @@ async def test_a_client_that_leaves_does_not_spoil_the_next_call(over_slow: Gate
 async def test_a_client_that_reads_nothing_holds_back_its_own_stream_only(over_slow: Gateway, slow: Provider):
     slow.plan()
     async with await Wire.open(over_slow.port) as lazy:
-        lazy.send(request(asked(stream=True)))
+        lazy.send(request({**asked(stream=True), "max_tokens": 30}))
         seen = await ask(over_slow.port, {**asked(stream=True), "max_tokens": 5})
         assert seen.is_success
         assert (await lazy.answer()).is_success

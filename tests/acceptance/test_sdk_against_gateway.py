@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import openai
 import pytest
@@ -11,7 +12,7 @@ from pydantic import BaseModel
 
 from tests.acceptance.stage import ASKED, Gateway, Provider, settled
 
-TOOL = {
+TOOL: Any = {
     "type": "function",
     "function": {
         "name": "find_order",
@@ -74,13 +75,13 @@ def test_the_provider_sees_the_gateways_key_and_not_the_callers(sdk: OpenAI, one
 
 
 def test_tools_are_called_whole_and_streamed(sdk: OpenAI):
-    asked = {"model": "gpt-4o", "messages": ASKED, "tools": [TOOL], "tool_choice": "required"}
+    asked: Any = {"model": "gpt-4o", "messages": ASKED, "tools": [TOOL], "tool_choice": "required"}
     whole = sdk.chat.completions.create(**asked)
-    (call,) = whole.choices[0].message.tool_calls
+    [call] = list(whole.choices[0].message.tool_calls or ())
     assert call.function.name == "find_order"
     with sdk.chat.completions.stream(**asked) as stream:
         final = stream.get_final_completion()
-    (streamed,) = final.choices[0].message.tool_calls
+    [streamed] = list(final.choices[0].message.tool_calls or ())
     assert streamed.function.arguments == call.function.arguments
     assert final.choices[0].finish_reason == "tool_calls"
 
@@ -114,7 +115,7 @@ def test_a_raw_answer_has_the_headers_that_clients_rely_on(sdk: OpenAI, one: Pro
 
 
 def test_a_stream_has_the_headers_of_a_stream(sdk: OpenAI):
-    asked = {"model": "gpt-4o", "messages": ASKED, "stream": True}
+    asked: Any = {"model": "gpt-4o", "messages": ASKED, "stream": True}
     with sdk.chat.completions.with_streaming_response.create(**asked) as raw:
         assert raw.headers["content-type"].startswith("text/event-stream")
         assert raw.headers["cache-control"] == "no-cache"
@@ -125,7 +126,7 @@ def test_a_stream_has_the_headers_of_a_stream(sdk: OpenAI):
 
 
 def test_several_answers_and_what_nobody_here_knows_pass_through(sdk: OpenAI):
-    asked = {
+    asked: Any = {
         "model": "gpt-4o",
         "messages": ASKED,
         "n": 2,
@@ -195,7 +196,7 @@ def test_usage_comes_in_a_stream_only_if_it_was_asked_for(
     gateway: Gateway, sdk: OpenAI, one: Provider, *, asked: bool
 ):
     before = {kind: gateway.metric("stanchion_tokens_total", estimated=kind) for kind in ("true", "false")}
-    options = {"stream_options": {"include_usage": True}} if asked else {}
+    options: Any = {"stream_options": {"include_usage": True}} if asked else {}
     chunks = list(sdk.chat.completions.create(model="gpt-4o", messages=ASKED, stream=True, **options))
     (call,) = one.calls
     spent = gateway.metric("stanchion_tokens_total", estimated="false") - before["false"]
@@ -203,6 +204,7 @@ def test_usage_comes_in_a_stream_only_if_it_was_asked_for(
     assert gateway.metric("stanchion_tokens_total", estimated="true") == before["true"]
     if asked:
         assert chunks[-1].choices == []
+        assert chunks[-1].usage
         assert chunks[-1].usage.total_tokens == spent
         assert all(chunk.usage is None for chunk in chunks[:-1])
     else:
@@ -215,22 +217,22 @@ def test_usage_comes_in_a_stream_only_if_it_was_asked_for(
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind", "status", "code", "calls"),
+    ("fault", "expected"),
     [
-        ("insufficient_quota", openai.RateLimitError, 429, "insufficient_quota", 1),
-        ("credit_balance_exhausted", openai.RateLimitError, 429, "credit_balance_exhausted", 1),
-        ("rate_limit_exceeded", openai.RateLimitError, 429, "rate_limit_exceeded", 2),
-        ("context_length_exceeded", openai.BadRequestError, 400, "context_length_exceeded", 1),
-        ("content_filter", openai.BadRequestError, 400, "content_filter", 1),
-        ("model_not_found", openai.NotFoundError, 404, "model_not_found", 1),
-        ("403", openai.PermissionDeniedError, 403, None, 1),
-        ("422", openai.UnprocessableEntityError, 422, None, 1),
-        ("402", openai.APIStatusError, 402, None, 1),
-        ("500", openai.InternalServerError, 500, None, 2),
-        ("503", openai.InternalServerError, 503, "server_is_overloaded", 2),
-        ("529", openai.InternalServerError, 529, None, 2),
-        ("html", openai.InternalServerError, 502, "not_json", 2),
-        ("error_body", openai.InternalServerError, 502, "error_in_success", 2),
+        ("insufficient_quota", (openai.RateLimitError, 429, "insufficient_quota", 1)),
+        ("credit_balance_exhausted", (openai.RateLimitError, 429, "credit_balance_exhausted", 1)),
+        ("rate_limit_exceeded", (openai.RateLimitError, 429, "rate_limit_exceeded", 2)),
+        ("context_length_exceeded", (openai.BadRequestError, 400, "context_length_exceeded", 1)),
+        ("content_filter", (openai.BadRequestError, 400, "content_filter", 1)),
+        ("model_not_found", (openai.NotFoundError, 404, "model_not_found", 1)),
+        ("403", (openai.PermissionDeniedError, 403, None, 1)),
+        ("422", (openai.UnprocessableEntityError, 422, None, 1)),
+        ("402", (openai.APIStatusError, 402, None, 1)),
+        ("500", (openai.InternalServerError, 500, None, 2)),
+        ("503", (openai.InternalServerError, 503, "server_is_overloaded", 2)),
+        ("529", (openai.InternalServerError, 529, None, 2)),
+        ("html", (openai.InternalServerError, 502, "not_json", 2)),
+        ("error_body", (openai.InternalServerError, 502, "error_in_success", 2)),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
@@ -238,13 +240,11 @@ def test_an_error_is_what_the_provider_said_and_is_tried_again_by_one_side_only(
     sdk: OpenAI,
     one: Provider,
     fault: str,
-    kind: type,
-    status: int,
-    code: str | None,
-    calls: int,
+    expected: tuple[type, int, str | None, int],
     *,
     stream: bool,
 ):
+    kind, status, code, calls = expected
     one.plan(f"{fault}{',' if ':' in fault else ':'}times=0")
     model = f"one/error-{fault}-{stream}"  # an endpoint of its own: a key that is dead rests for long
     with pytest.raises(openai.APIStatusError) as caught:
@@ -252,7 +252,7 @@ def test_an_error_is_what_the_provider_said_and_is_tried_again_by_one_side_only(
     assert type(caught.value) is kind
     if not (stream and status == 502):
         assert (caught.value.status_code, caught.value.code) == (status, code)
-    assert caught.value.request_id.startswith("req_")
+    assert (caught.value.request_id or "").startswith("req_")
     assert len(one.calls) == calls
 
 
