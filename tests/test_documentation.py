@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_every_link_leads_somewhere(page: str) -> None:
 def test_every_page_stands_in_the_navigation() -> None:
     nav = tomllib.loads(read("zensical.toml"))["project"]["nav"]
 
-    def pages(entry: object) -> list[str]:
+    def pages(entry: Any) -> list[str]:
         if isinstance(entry, str):
             return [entry]
         inner = entry.values() if isinstance(entry, dict) else entry
