@@ -11,7 +11,8 @@ import pytest
 
 from stanchion.simulator import SimulatorOptions, Timing
 from tests.acceptance.raw_client import Wire, ask, request
-from tests.acceptance.stage import ASKED, QUICK, Gateway, Provider, provider, settled
+from tests.acceptance.stage import ASKED, QUICK, Gateway, LoopThread, Provider, provider, settled
+from tests.integration.raw_server import RawServer, Visit
 
 NOTICED_S = 1.0  # generous: on a quiet machine it is a few milliseconds
 
@@ -112,3 +113,58 @@ async def test_200_clients_that_leave_at_random_moments_leave_nothing(over_slow:
     assert any(call.completed for call in slow.calls)
     assert "Traceback" not in over_slow.log
     assert (await ask(over_slow.port, {**asked(stream=True), "max_tokens": 5})).is_success
+
+
+# --- clients that do not read ------------------------------------------------------------------------
+
+
+class Flood(LoopThread):
+    """A provider whose stream is far longer than all buffers between it and the client."""
+
+    def __enter__(self) -> Flood:
+        super().__enter__()
+        self.events_sent = 0
+        choice = b'{"index":0,"delta":{"content":"%b"},"finish_reason":null}' % (b"x" * 8000)
+        event = b'data: {"id":"x","object":"chat.completion.chunk","choices":[%b]}\n\n' % choice
+
+        async def answer(visit: Visit) -> None:
+            visit.begin_stream()
+            for _ in range(100_000):
+                visit.say_chunk(event)
+                await visit.flush()
+                self.events_sent += 1
+
+        self.server = self.do(lambda: RawServer(answer))
+        self.run(self.server.__aenter__())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.run(self.server.__aexit__())
+        super().__exit__(None, None, None)
+
+
+async def test_a_client_that_does_not_read_stops_the_provider_and_holds_it_no_longer_than_its_deadline(
+    tmp_path,
+):
+    pieces: list[bytes] = []
+    with (
+        Flood() as flood,
+        Gateway(tmp_path, QUICK + provider("flood", flood.server.base_url)) as gateway,
+    ):
+        async with await Wire.open(gateway.port) as wire:
+            wire.send(request(asked(stream=True), headers={"x-stanchion-deadline-s": "3"}))
+            await wire.head()
+            sent = -1
+            while sent != flood.events_sent:  # until what nobody reads is no longer fetched
+                sent = flood.events_sent
+                await asyncio.sleep(0.3)
+            assert flood.server.open == 1
+            await settled(lambda: flood.server.open == 0, within_s=5)
+            with pytest.raises(asyncio.IncompleteReadError):
+                await read_to_the_end(wire, pieces)
+            assert b'"code":"deadline_exceeded"' in pieces[-1]
+
+
+async def read_to_the_end(wire: Wire, pieces: list[bytes]) -> None:
+    while (piece := await wire.piece()) is not None:
+        pieces.append(piece)
