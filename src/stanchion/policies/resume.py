@@ -86,6 +86,7 @@ class _Stream:
         self._most = options.most
         self._delivered: defaultdict[str, list[str]] = defaultdict(list)
         self._who: dict[str, Any] = {}
+        self._repeated = set[str]()  # what the answer followed now has said once
         self._read = read_stream(call.operation)
 
     async def chunks(self, reply: Reply) -> AsyncGenerator[Chunk, None]:
@@ -111,6 +112,7 @@ class _Stream:
             finally:
                 self.outer.usage = reply.usage
             if taken < self._most:
+                self._repeated.clear()
                 match = PrefixMatch({where: "".join(texts) for where, texts in self._delivered.items()})
                 reply = await self._again(cut)
         self._owner.decided(self._call, "spent", cut.code)
@@ -131,6 +133,8 @@ class _Stream:
                 self._who = continued.identity(event.data)
             for where, text in event.pieces:
                 self._delivered[where].append(text)
+            for where, text in continued.marks(event.data):
+                self._delivered.setdefault(where, [text])  # said once, however often it is repeated
 
     def _new(self, match: PrefixMatch, chunk: Chunk) -> Chunk | None:
         """Return what is new in a chunk of a second answer.  Raises Differs."""
@@ -144,12 +148,14 @@ class _Stream:
     def _new_in(self, match: PrefixMatch, event: Event) -> bytes:
         if match.caught_up:
             return continued.renamed(event.data, self._who)
-        new = match.feed(event.pieces)
+        marks = [mark for mark in continued.marks(event.data) if mark[0] not in self._repeated]
+        self._repeated.update(where for where, _ in marks)
+        new = match.feed((*event.pieces, *marks))
         if match.caught_up:
             try:
-                return continued.rest(new, event.finish_reason, self._who)
+                return continued.rest(new, self._who)
             except ValueError as error:
                 raise Differs(str(error)) from None
-        if new or event.finish_reason is not None:
+        if new:
             raise Differs("the second answer is shorter, or another")
         return b""

@@ -43,19 +43,19 @@ def test_the_identity_is_that_of_the_first_stream() -> None:
     ],
 )
 def test_what_is_written_of_a_piece_is_read_back_as_it(piece: tuple[str, str]) -> None:
-    events = read_chat_events(continued.rest([piece], None, FIRST))
+    events = read_chat_events(continued.rest([piece], FIRST))
     assert [each for event in events for each in event.pieces] == [piece]
     assert events[0].model == "m"
 
 
 def test_an_end_in_the_same_event_follows_the_text() -> None:
-    events = read_chat_events(continued.rest([("0.content", "x")], "stop", FIRST))
+    events = read_chat_events(continued.rest([("0.content", "x"), ("0.finish_reason", "stop")], FIRST))
     assert [(event.text, event.finish_reason) for event in events] == [("x", None), ("", "stop")]
-    assert continued.rest([], None, FIRST) == b""
+    assert continued.rest([], FIRST) == b""
 
 
 def test_a_text_completion_has_its_text_beside_no_delta() -> None:
-    raw = continued.rest([("0.content", "x")], None, {**FIRST, "object": "text_completion"})
+    raw = continued.rest([("0.content", "x")], {**FIRST, "object": "text_completion"})
     choice = json.loads(sse.read(raw.strip())[1])["choices"][0]
     assert (choice["text"], "delta" in choice) == ("x", False)
 
@@ -65,4 +65,14 @@ def test_a_text_completion_has_its_text_beside_no_delta() -> None:
 )
 def test_what_cannot_be_written_in_part_is_refused(where: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        continued.rest([(where, "x")], None, FIRST)
+        continued.rest([(where, "x")], FIRST)
+
+
+def test_the_role_and_the_end_of_every_choice_are_marks() -> None:
+    choices = [
+        {"index": 0, "delta": {"role": "assistant"}},
+        {"index": 1, "delta": {}, "finish_reason": "stop"},
+    ]
+    said = continued.marks(json.dumps({"choices": choices}).encode())
+    assert said == [("0.role", "assistant"), ("1.finish_reason", "stop")]
+    assert continued.marks(b'{"choices": null}') == continued.marks(b"[]") == []
