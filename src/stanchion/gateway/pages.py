@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Protocol
@@ -21,6 +22,7 @@ from stanchion.gateway.errors import error_response
 
 _NO_SCRIPTS = "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self'; base-uri 'none'; form-action 'none'"
 _OTHERS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"]
+_HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 _OPERATIONS = "chat/completions, responses, embeddings, completions, moderations"
 
 
@@ -61,11 +63,16 @@ def pages(gateway: Faces) -> Starlette:
         language = "zh" if request.headers.get("accept-language", "").startswith("zh") else "en"
         language = request.query_params.get("lang", language)
         page = files("stanchion.gateway").joinpath(f"static/front.{'zh' if language == 'zh' else 'en'}.html")
-        text = page.read_text(encoding="utf-8").replace("{version}", __version__)
-        shown = "simulated" if gateway.engine.loaded.simulated else "real"
-        return HTMLResponse(
-            text.replace("{provider}", shown), headers={"content-security-policy": _NO_SCRIPTS}
-        )
+        host = request.headers.get("host", "")
+        shown = {
+            "{version}": __version__,
+            "{provider}": "simulated" if gateway.engine.loaded.simulated else "real",
+            "{host}": host if _HOST.fullmatch(host) else "127.0.0.1:8080",
+        }
+        text = page.read_text(encoding="utf-8")
+        for mark, value in shown.items():
+            text = text.replace(mark, value)
+        return HTMLResponse(text, headers={"content-security-policy": _NO_SCRIPTS})
 
     app = Starlette(
         routes=[
