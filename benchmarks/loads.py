@@ -32,6 +32,11 @@ class Loaded(msgspec.Struct, frozen=True):
     p99_ms: float
     per_read: float = 1.0  # events to a read of the client
 
+    @property
+    def of_a_core(self) -> float:
+        """What a whole core does in a second: as `per_s`, but true too while others use the core."""
+        return self.per_s / self.busy if self.busy > 0 else self.per_s  # nan where CPU time is not told
+
 
 def whole(
     port: int, pid: int, *, connections: int, seconds: float, headers: Mapping[str, str] | None = None
