@@ -96,6 +96,8 @@ def _ambiguous(raw: bytes) -> bool:
         or raw.count(b'"stream_options"') > 1
         or raw.count(b'"max_tokens"') > 1
         or raw.count(b'"n"') > 1
+        or raw.count(b'"temperature"') > 1
+        or raw.count(b'"seed"') > 1
         or b"\\u00" in raw
     )
 

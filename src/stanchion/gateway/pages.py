@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stanchion._version import __version__
+from stanchion.core.call import new_id
 from stanchion.core.errors import InvalidCall, StanchionError, UnknownModel
 from stanchion.engine.engine import Engine
 from stanchion.gateway.errors import error_response
@@ -63,15 +64,9 @@ def pages(gateway: Faces) -> Starlette:
         language = "zh" if request.headers.get("accept-language", "").startswith("zh") else "en"
         language = request.query_params.get("lang", language)
         page = files("stanchion.gateway").joinpath(f"static/front.{'zh' if language == 'zh' else 'en'}.html")
-        host = request.headers.get("host", "")
-        shown = {
-            "{version}": __version__,
-            "{provider}": "simulated" if gateway.engine.loaded.simulated else "real",
-            "{host}": host if _HOST.fullmatch(host) else "127.0.0.1:8080",
-        }
-        text = page.read_text(encoding="utf-8")
-        for mark, value in shown.items():
-            text = text.replace(mark, value)
+        text = _filled(
+            page.read_text(encoding="utf-8"), request.headers.get("host", ""), gateway.engine.loaded.simulated
+        )
         return HTMLResponse(text, headers={"content-security-policy": _NO_SCRIPTS})
 
     app = Starlette(
@@ -89,6 +84,13 @@ def pages(gateway: Faces) -> Starlette:
     app.router.redirect_slashes = False  # a client that follows would send its key once more
     app.add_middleware(_Marked, simulated=lambda: gateway.engine.loaded.simulated)
     return app
+
+
+def _filled(page: str, host: str, simulated: bool) -> str:  # noqa: FBT001 - three words of one page
+    """Return the front page as it stands here."""
+    page = page.replace("{version}", __version__)
+    page = page.replace("{provider}", "simulated" if simulated else "real")
+    return page.replace("{host}", host if _HOST.fullmatch(host) else "127.0.0.1:8080")
 
 
 async def _stanchion_error(request: Request, error: Exception) -> Response:
@@ -131,7 +133,11 @@ class _Marked:
 
         async def mark(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = [*message.get("headers", ()), (b"x-content-type-options", b"nosniff")]
+                headers = [
+                    *message.get("headers", ()),
+                    (b"x-content-type-options", b"nosniff"),
+                    (b"x-request-id", new_id().encode()),
+                ]
                 if self._simulated():
                     headers.append((b"x-stanchion-provider", b"simulator"))
                 message["headers"] = headers

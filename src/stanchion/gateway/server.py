@@ -92,8 +92,8 @@ async def _until(event: asyncio.Event, most_s: float) -> None:
 
 
 def _server(gateway: Gateway, options: GatewayOptions) -> Server:
-    logger = logging.getLogger("_granian")
-    logger.addFilter(_wanted)
+    for name in ("_granian", "_granian.utils"):  # a logger's filter does not reach those below it
+        logging.getLogger(name).addFilter(_wanted)
     return Server(
         gateway,
         address=options.host,
@@ -114,7 +114,7 @@ def _server(gateway: Gateway, options: GatewayOptions) -> Server:
 
 def _wanted(record: logging.LogRecord) -> bool:
     """Keep the streams that we break off on purpose out of the log: they are no failure of the server's."""
-    return record.exc_info is None or record.exc_info[0] is not StreamAborted
+    return StreamAborted.__name__ not in record.getMessage()  # granian writes the traceback into the message
 
 
 def _on_signals(ended: asyncio.Event, watch: Watch) -> None:

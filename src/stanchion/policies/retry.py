@@ -105,7 +105,7 @@ class Retry:
             code=error.code,
             sent=error.sent.value,
             decision=decision,
-            wait_s=wait_s,
+            wait_s=round(wait_s, 3),
         )
         return wait_s if decision == "again" else None
 

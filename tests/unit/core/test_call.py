@@ -26,7 +26,7 @@ json_values = st.recursive(
         b' {\n "model" : "m" , "x" : 1.50, "y": 1e2, "z": -0 }\n',
         '{"model":"m","text":"déjà 你好 🎈"}'.encode(),
         b'{"model":"m","n_":123456789012345678901234567890}',
-        b'{"temperature":0,"temperature":1,"model":"m"}',  # a twin nobody here decides on
+        b'{"top_p":0,"top_p":1,"model":"m"}',  # a twin nobody here decides on
         b'{"model":"m","a":"say \\"model\\" and \\"stream\\""}',
         b"{}",
     ],
