@@ -18,10 +18,19 @@ class Event(msgspec.Struct, gc=False):
     data: bytes = b""  # the JSON text
     name: str = ""  # the SSE event name, where the dialect has one
     text: str = ""  # what is shown to a person, of choice 0
-    pieces: tuple[tuple[str, str], ...] = ()  # all that was generated: (where, text); see `wire.chat`
+    parts: tuple[tuple[str, str], ...] = ()  # what `pieces` are, where they are more than `text`
     finish_reason: str | None = None  # of choice 0
     model: str | None = None  # the model that answers, in its own words
     usage: Usage | None = None
+
+    @property
+    def pieces(self) -> tuple[tuple[str, str], ...]:
+        """All that was generated: (where, text); see `wire.answers`.
+
+        Plain text needs no tuples until somebody asks: events are kept by the thousand, and tuples are what
+        the garbage collector goes through.
+        """
+        return self.parts or ((("0.content", self.text),) if self.text else ())
 
 
 EventReader = Callable[[bytes], Sequence[Event]]

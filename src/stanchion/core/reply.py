@@ -150,11 +150,14 @@ class Reply:
             except Exception:  # one broken hook must not starve the next
                 log.exception("reply.hook_failed")
 
-    async def __anext__(self) -> Chunk:
-        if self._kept is not None:
-            chunk, self._kept = self._kept, None
-            return chunk
-        return await self._next()
+    def __anext__(self) -> Awaitable[Chunk]:
+        # a plain function: a coroutine less per chunk
+        return self._next() if self._kept is None else self._take_kept()
+
+    async def _take_kept(self) -> Chunk:
+        chunk, self._kept = self._kept, None
+        assert chunk is not None  # noqa: S101 - one reader
+        return chunk
 
     async def _next(self) -> Chunk:
         if self.end is not None:

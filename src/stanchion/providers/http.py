@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import aiohttp
@@ -227,21 +227,29 @@ class HttpAnswer:
         Raises Silent before the first byte and Cut after it, if none comes in time or the connection
         breaks; DeadlineExceeded.  Cancel: the socket is closed.
         """
-        content = self.response.content
+        wait = self.next_read()
+        try:
+            data = await wait
+        except BaseException as error:
+            failure = self.broken(error)
+            if failure is error:
+                raise
+            raise failure from error
+        self.got(data)
+        return data
+
+    def next_read(self) -> Awaitable[bytes]:
+        """Return what to await for the next network read.  `read` in parts, for who counts coroutines.
+
+        Whoever awaits it calls `got` with what came, or raises what `broken` makes of the error.
+        """
         self._waits_since = self._clock.now()
         if not self._alarm:
             self._alarm = self._clock.set(self.first_byte_until(), self._check)
-        try:
-            data = await content.readany()
-        except TimeoutError:
-            self.abort()
-            raise self.timed_out() from None
-        except (aiohttp.ClientError, OSError) as error:
-            self.abort()
-            raise Cut("the connection broke in the middle of the answer", code="reset_in_answer") from error
-        except BaseException:
-            self.abort()
-            raise
+        return self.response.content.readany()
+
+    def got(self, data: bytes) -> None:
+        """Note that a read came; b"" is the end."""
         self._waits_since = None
         if not data:
             self._clock.take_back(self._alarm)
@@ -249,7 +257,15 @@ class HttpAnswer:
             self._begun = True
             self._clock.take_back(self._alarm)
             self._alarm = self._clock.set(self._next_check(self._clock.now()), self._check)
-        return data
+
+    def broken(self, error: BaseException) -> BaseException:
+        """Close the socket, and return the error that says what happened."""
+        self.abort()
+        if isinstance(error, TimeoutError):
+            return self.timed_out()
+        if isinstance(error, (aiohttp.ClientError, OSError)):
+            return Cut("the connection broke in the middle of the answer", code="reset_in_answer")
+        return error
 
     def _next_check(self, since: float) -> float:
         return min(self._ends, since + self._limits.patience.stall_s)

@@ -78,9 +78,18 @@ class EventStream:
 
     async def __anext__(self) -> Chunk:
         """Return the next events.  Raises Silent, Refused, Unusable, Cut or DeadlineExceeded."""
+        answer = self._answer
         try:
             while not self._done:
-                data = await self._answer.read()
+                wait = answer.next_read()
+                try:
+                    data = await wait
+                except BaseException as error:
+                    failure = answer.broken(error)
+                    if failure is error:
+                        raise
+                    raise failure from error
+                answer.got(data)
                 if not data:
                     return self._at_the_end()
                 try:
@@ -127,6 +136,8 @@ class EventStream:
         )
         if not plain:
             return self._seen_closely(raw)
+        if count == 1 and b'"finish_reason":null' in raw and b'"usage":null' in raw:
+            return raw  # an event in the middle: nearly always
         if b'"finish_reason":"' in raw or b'"finish_reason": "' in raw or b'"finish_reason" ' in raw:
             self._finished += len(_FINISH.findall(raw))
         if b'"usage":{' in raw or b'"usage": {' in raw:

@@ -37,12 +37,21 @@ def read_chat_events(raw: bytes) -> Sequence[Event]:
     """Read whole SSE events of a chat completion or a completion.  Raises Cut at one that is no JSON object."""
     if raw.startswith(b"data: {") and raw.find(b"\n") == len(raw) - 2 and raw.endswith(b"\n\n"):
         return (_chat_event(raw[6:-2]),)  # one event in one read: nearly always
+    if raw.startswith(b"data: {") and raw.endswith(b"\n\n") and _is_lines_of_data(raw):
+        found = raw[6:-2].split(b"\n\ndata: ")
+        return [_chat_event(data) for data in found if data != sse.DONE]
     events = list[Event]()
     for part in sse.split(raw):
         _, data = sse.read(part)
         if data and data != sse.DONE:
             events.append(_chat_event(data))
     return events
+
+
+def _is_lines_of_data(raw: bytes) -> bool:
+    """Say whether these events have one line each, `data: ...`: many events in one read."""
+    count = raw.count(b"\n\n")
+    return raw.count(b"\n") == 2 * count and raw.count(b"\n\ndata: ") == count - 1 and b"\r" not in raw
 
 
 def _chat_event(data: bytes) -> Event:
@@ -66,7 +75,7 @@ def _unknown_event(data: bytes, name: str = "") -> Event:
         _decode_any(data)
     except _NOT_JSON:
         raise Cut("the provider sent an event that is not JSON", code="malformed_event") from None
-    return Event(data=data, name=name, pieces=((UNKNOWN, data.decode()),))
+    return Event(data=data, name=name, parts=((UNKNOWN, data.decode()),))
 
 
 def _read_choices(event: Event, choices: list[Choice]) -> None:
@@ -74,7 +83,6 @@ def _read_choices(event: Event, choices: list[Choice]) -> None:
     message = first.delta or first.message or _NO_MESSAGE
     if len(choices) == 1 and _is_plain(first, message):
         event.text = cast("str", message.content)  # plain text: nearly always
-        event.pieces = (("0.content", event.text),) if event.text else ()
         event.finish_reason = first.finish_reason
         return
     pieces = list[tuple[str, str]]()
@@ -82,7 +90,7 @@ def _read_choices(event: Event, choices: list[Choice]) -> None:
         _collect(pieces, choice)
         if choice.index == 0:
             event.finish_reason = choice.finish_reason
-    event.pieces = tuple(pieces)
+    event.parts = tuple(pieces)
     event.text = "".join([text for where, text in pieces if where == "0.content"])
 
 
@@ -154,7 +162,7 @@ def read_response_events(raw: bytes) -> Sequence[Event]:
         if found.delta and event.name.endswith(".delta"):
             shown = event.name == "response.output_text.delta"
             event.text = found.delta if shown else ""
-            event.pieces = ((f"{found.output_index}.{found.content_index}.{event.name}", found.delta),)
+            event.parts = ((f"{found.output_index}.{found.content_index}.{event.name}", found.delta),)
         if found.response is not None:
             event.model = found.response.model
             event.finish_reason = found.response.status
