@@ -23,6 +23,7 @@ from stanchion.wire import sse
 from stanchion.wire.answers import is_usage_only, read_stream, stream_error
 from stanchion.wire.errors import ErrorFacts
 
+_DONE_EVENT = b"data: [DONE]\n\n"
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":", b"\n", b"\r", b"\xef\xbb\xbf")
 _LAST_RESPONSE_EVENTS = (b"response.completed", b"response.incomplete", b"response.failed")
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"[^"]')  # some providers write "" as long as there is none
@@ -123,11 +124,23 @@ class EventStream:
             self._answer.abort()
 
     def _seen(self, raw: bytes) -> bytes:
-        """Look at whole events; return those to hand out.  Cheap for events that look as they should."""
+        """Look at whole events; return those to hand out."""
+        if self._rules.operation is Operation.RESPONSES:
+            self._events += raw.count(b"\n\n")
+            return self._seen_response(raw)
+        if raw.endswith(_DONE_EVENT) and len(raw) > len(_DONE_EVENT):
+            # the last read has many events before the end: no reason to look at each closely
+            shown = self._seen_before_end(raw[: -len(_DONE_EVENT)])
+            if not self._done:
+                self._end()
+                shown += _DONE_EVENT
+            return shown
+        return self._seen_before_end(raw)
+
+    def _seen_before_end(self, raw: bytes) -> bytes:
+        """Look at events among which is no end, nearly always.  Cheap for those that look as they should."""
         count = raw.count(b"\n\n")
         self._events += count
-        if self._rules.operation is Operation.RESPONSES:
-            return self._seen_response(raw)
         plain = (
             raw.startswith(b"data: {")
             and raw.endswith(b"}\n\n")
@@ -140,19 +153,25 @@ class EventStream:
             return raw  # an event in the middle: nearly always
         if b'"finish_reason":"' in raw or b'"finish_reason": "' in raw or b'"finish_reason" ' in raw:
             self._finished += len(_FINISH.findall(raw))
-        if b'"usage":{' in raw or b'"usage": {' in raw:
-            return self._with_usage(raw)
-        return raw
+        return self._with_usage(raw) if _has_usage(raw) else raw
 
     def _with_usage(self, raw: bytes) -> bytes:
         """Take the usage out of these events, and the event that has nothing else, if nobody asked for it."""
-        for event in self._read(raw):
-            if event.usage is not None:
-                self.reply.usage = event.usage
-        if not self._rules.strip_usage:
-            return raw
-        kept = [part for part in sse.split(raw) if not is_usage_only(sse.read(part)[1])]
-        return b"".join([part + b"\n\n" for part in kept])
+        kept = list[bytes]()
+        for part in sse.split(raw):
+            if _has_usage(part):
+                data = sse.read(part)[1]
+                self.reply.usage = self._read(sse.write(data))[0].usage or self.reply.usage
+                if self._rules.strip_usage and is_usage_only(data):
+                    continue
+            kept.append(part + b"\n\n")
+        return b"".join(kept)
+
+    def _end(self) -> None:
+        """Note that the stream said its end.  Raises Cut if no choice has finished."""
+        if not self._finished:  # a proxy ends so what its provider broke off
+            raise Cut("the stream said its end and gave no finish_reason", code="no_finish_reason")
+        self._done = True
 
     def _seen_closely(self, raw: bytes) -> bytes:
         """Decode events that look unusual: the end, an error, a comment, a broken one."""
@@ -162,10 +181,8 @@ class EventStream:
         for part in sse.split(raw):
             _, data = sse.read(part)
             if data == sse.DONE:
-                if not self._finished:  # a proxy ends so what its provider broke off
-                    raise Cut("the stream said its end and gave no finish_reason", code="no_finish_reason")
-                self._done = True
-                kept.append(b"data: [DONE]\n\n")
+                self._end()
+                kept.append(_DONE_EVENT)
                 break
             if not data:
                 continue  # a comment, or a ping of the provider's
@@ -204,7 +221,7 @@ class EventStream:
         if not complete or self._cutter.pending.strip():
             raise Cut("the stream ended before it said its end", code="stream_cut")
         self._done = True
-        return Chunk(b"data: [DONE]\n\n", self._read)
+        return Chunk(_DONE_EVENT, self._read)
 
     def _refuse_other(self, data: bytes) -> None:
         """Refuse what is no event stream at all: HTML, or JSON in answer to a call for a stream."""
@@ -218,6 +235,10 @@ class EventStream:
 
     def _raise(self, facts: ErrorFacts) -> None:
         raise in_stream_error(facts, begun=self._begun)
+
+
+def _has_usage(raw: bytes) -> bool:
+    return b'"usage":{' in raw or b'"usage": {' in raw
 
 
 def in_stream_error(facts: ErrorFacts, *, begun: bool) -> StanchionError:

@@ -112,3 +112,15 @@ def test_every_alarm_rings_once_at_its_time_unless_it_was_taken_back(
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         runner.run(run())
+
+
+@virtual_time
+async def test_alarms_that_were_taken_back_do_not_pile_up() -> None:
+    clock, rang = Clock(), list[int]()
+    clock.set(5.0, lambda: rang.append(5))
+    for number in range(10_000):
+        clock.take_back(clock.set(600.0 + number, lambda: rang.append(-1)))
+    clock.set(3.0, lambda: rang.append(3))
+    assert len(clock._heap) < 200
+    await asyncio.sleep(1000.0)
+    assert rang == [3, 5]
