@@ -7,7 +7,8 @@ import asyncio
 from yarl import URL
 
 from stanchion.core.call import Patience
-from stanchion.providers.http import HttpAnswer, HttpClient, Limits
+from stanchion.providers.http import HttpClient
+from stanchion.providers.http_answer import HttpAnswer, Limits
 from tests.integration.raw_server import RawServer, Visit
 
 BODY = b'{"model":"m"}'

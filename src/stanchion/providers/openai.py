@@ -20,7 +20,8 @@ from stanchion.core.errors import Refused, Unusable, UpstreamError
 from stanchion.core.reply import Head, Reply
 from stanchion.core.secret import Hidden, Secret
 from stanchion.core.usage import Usage
-from stanchion.providers.http import HttpAnswer, HttpClient, Limits, prepared
+from stanchion.providers.http import HttpClient, prepared
+from stanchion.providers.http_answer import HttpAnswer, Limits
 from stanchion.providers.openai_stream import EventStream, StreamRules
 from stanchion.providers.presets import Preset
 from stanchion.rules.refusals import judge

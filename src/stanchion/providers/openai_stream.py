@@ -17,7 +17,7 @@ from stanchion.core.errors import Cut, Refused, StanchionError, Unusable, Upstre
 from stanchion.core.reply import Reply
 from stanchion.core.trail import Trail
 from stanchion.core.usage import Usage
-from stanchion.providers.http import HttpAnswer
+from stanchion.providers.http_answer import HttpAnswer
 from stanchion.rules.refusals import judge
 from stanchion.wire import sse
 from stanchion.wire.answers import is_usage_only, read_stream, stream_error
