@@ -162,7 +162,8 @@ async def test_a_client_that_does_not_read_stops_the_provider_and_holds_it_no_lo
             await settled(lambda: flood.server.open == 0, within_s=5)
             with pytest.raises(asyncio.IncompleteReadError):
                 await read_to_the_end(wire, pieces)
-            assert b'"code":"deadline_exceeded"' in pieces[-1]
+            # it is broken off, and never ended; whether the error event still fits into full buffers is luck
+            assert not any(b"[DONE]" in piece for piece in pieces)
 
 
 async def read_to_the_end(wire: Wire, pieces: list[bytes]) -> None:
