@@ -56,7 +56,16 @@ _HARMLESS = {"slow", "ok"}  # these change nothing but the time
 class Attempt:
     """One call of a model, from its decoded body to its reply."""
 
-    __slots__ = ("_account", "_began", "_endpoint", "_exchange", "_fault", "_record", "_state")
+    __slots__ = (
+        "_account",
+        "_began",
+        "_endpoint",
+        "_exchange",
+        "_fault",
+        "_quota_headers",
+        "_record",
+        "_state",
+    )
 
     def __init__(
         self, state: State, exchange: Exchange, record: CallRecord, endpoint: Endpoint, began: float
@@ -68,6 +77,7 @@ class Attempt:
         self._began = began
         self._fault: Fault | None = None
         self._account: Account | None = None
+        self._quota_headers: list[tuple[str, str]] = []
 
     def run(self) -> None:
         """Raises ApiError for every reply that is an error."""
@@ -103,11 +113,11 @@ class Attempt:
         self._send(answer)
 
     def headers(self) -> list[tuple[str, str]]:
-        """The headers of this reply, with the quota as it stands now."""
-        headers = self._state.headers(self._record, self._began)
-        if self._account is not None:
-            headers += self._account.headers(asyncio.get_running_loop().time())
-        return headers
+        """The headers of this reply, with the quota as it stood when the call was admitted.
+
+        So do OpenAI's: those of a long answer do not count its own output, those of the next call do.
+        """
+        return self._state.headers(self._record, self._began) + self._quota_headers
 
     def _decode(self) -> Asked:
         try:
@@ -132,6 +142,7 @@ class Attempt:
         refused = quota.admit(account, self._record.model, tokens, now)
         if refused is not None:
             raise _too_many(refused, account.headers(now))
+        self._quota_headers = account.headers(now)
 
     def _send(self, answer: Answer) -> None:
         """Send the answer whole or in events, at the pace the timing gives."""
