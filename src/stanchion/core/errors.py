@@ -13,6 +13,7 @@
     │   └── Cut                 the answer began and did not end: reset, stall, missing end, bad event
     ├── DeadlineExceeded        the call's own time is over
     ├── Unavailable             nobody can be asked now: every endpoint rests, or we are shutting down
+    │   └── NotYet              the endpoint that was chosen has no room after all; never leaves the balancer
     └── SettingsError           the configuration is wrong
 
 `str(error)` holds no key, no prompt and none of the provider's words: those can repeat the prompt.
@@ -149,6 +150,22 @@ class Unavailable(StanchionError):
     status = 503
     type = "service_unavailable_error"
     code = "no_endpoint_available"
+
+
+class NotYet(Unavailable):
+    """The endpoint that was chosen has no room for the call after all: what it shares with others was used by them.
+
+    Nothing was sent.  The call goes back to the head of its line, and not to this endpoint before `wait_s`.
+    """
+
+    code = "no_room_yet"
+
+    def __init__(self, wait_s: float, **facts: Any) -> None:
+        super().__init__(f"no room for {wait_s:.3g} s", retry_after_s=wait_s, **facts)
+        self.wait_s = wait_s
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.wait_s,)
 
 
 class SettingsError(StanchionError):

@@ -5,7 +5,7 @@ Source of the idea: Eriksen, "Your Server as a Function" (PLOS 2013); finagle `F
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import msgspec
@@ -48,11 +48,21 @@ class Endpoint(Protocol):
         """Say by its code why it last failed; "" if it did not."""
         ...
 
-    def ready_in(self, now: float) -> float:
-        """Say in how many seconds it could start; `inf` is not now."""
+    def ready_in(self, now: float, call: Call | None = None) -> float:
+        """Say in how many seconds it (this call) could start; `inf` is unknown, and a wake will come."""
         ...
 
-    def __call__(self, call: Call, /) -> Awaitable[Reply]: ...
+    def fill(self) -> float:
+        """Say how much of its quota is used now, from 0 to 1; 0 if that is not known."""
+        ...
+
+    def watch(self, wake: Callable[[], None]) -> None:
+        """Call `wake` from now on when it may be ready earlier than `ready_in` said: a place is free, a key back."""
+        ...
+
+    def __call__(self, call: Call, /) -> Awaitable[Reply]:
+        """Answer.  May raise NotYet: nothing was sent, the call goes back to the head of its line."""
+        ...
 
 
 class Outlook(msgspec.Struct, frozen=True, gc=False):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -78,9 +78,18 @@ class EndpointStack:
         """Say by its code why it last failed."""
         return self._health.last_failure
 
-    def ready_in(self, now: float) -> float:
-        """Say in how many seconds a call could start."""
+    def ready_in(self, now: float, call: Call | None = None) -> float:
+        """Say in how many seconds a call could start; `inf` is unknown, and a wake will come."""
+        del call  # nobody here asks how large it is
         return self._health.ready_in(now)
+
+    def fill(self) -> float:
+        """Say how much of its quota is used now."""
+        return 0.0
+
+    def watch(self, wake: Callable[[], None]) -> None:
+        """Call `wake` when it may be ready earlier than it said."""
+        self._health.watch(wake)
 
     def __call__(self, call: Call, /) -> Awaitable[Reply]:
         """Answer from this endpoint."""

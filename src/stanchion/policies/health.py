@@ -7,6 +7,7 @@ Stands on top of the endpoint; tells the balancer through `ready_in`.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 
 from stanchion.core.call import Call
@@ -33,11 +34,16 @@ class Health:
         self._was = State.CLOSED
         self._clock = clock or Clock()
         self.in_flight = 0  # replies that are open
+        self._wakes: list[Callable[[], None]] = []
         self.last_failure = ""  # the code of the last failure that counted
 
     def ready_in(self, now: float) -> float:
         """Say in how many seconds a call may pass."""
         return self._breaker.ready_in(now)
+
+    def watch(self, wake: Callable[[], None]) -> None:
+        """Call `wake` when a probe is over: until then nobody knows when a call may pass."""
+        self._wakes.append(wake)
 
     async def __call__(self, call: Call, service: Service, /) -> Reply:
         """Pass the call on, or raise Unavailable.  Cancel: the probe is given back."""
@@ -72,6 +78,9 @@ class Health:
             breaker.left_badly(now, ticket, at_once=error.permanent)
         if breaker.state is not self._was:
             self._changed(breaker.state)
+        if ticket:  # it was a probe
+            for wake in self._wakes:
+                wake()
 
     def _changed(self, state: State) -> None:
         self._was = state

@@ -33,6 +33,9 @@ class ScriptedProvider:
         self.ends: list[End] = []  # of the replies that began
         self.open = 0  # replies that began and did not end
         self.rests_until = 0.0  # as an Endpoint: not ready before this time
+        self.open_most = 0  # as an Endpoint: how many replies may be open; 0 is any number
+        self.filled = 0.0  # as an Endpoint: how much of its quota is used
+        self._wakes: list[Callable[[], None]] = []
         self._script = list(script)
         self._forever = forever
 
@@ -51,9 +54,25 @@ class ScriptedProvider:
         """Count the replies that are open."""
         return self.open
 
-    def ready_in(self, now: float) -> float:
-        """Say in how many seconds it could start."""
+    def ready_in(self, now: float, call: Call | None = None) -> float:
+        """Say in how many seconds it could start; `inf` while as many as may be are open."""
+        del call
+        if self.open_most and self.open >= self.open_most:
+            return math.inf
         return max(0.0, self.rests_until - now)
+
+    def fill(self) -> float:
+        """Say how much of its quota is used."""
+        return self.filled
+
+    def watch(self, wake: Callable[[], None]) -> None:
+        """Call `wake` when a reply ends, or when the test says so with `wake()`."""
+        self._wakes.append(wake)
+
+    def wake(self) -> None:
+        """Tell all who watch that it may be ready."""
+        for wake in self._wakes:
+            wake()
 
     async def __call__(self, call: Call, /) -> Reply:
         """Play the next entry.  Raises what it holds, or AssertionError if the script is over."""
@@ -69,8 +88,11 @@ class ScriptedProvider:
             self.open += 1
             try:
                 reply = await self._whole(play, call)
-            finally:
+            except BaseException:
                 self.open -= 1
+                self.wake()
+                raise
+            self.open -= 1
         self.open += 1
         return reply.on_end(self._ended)
 
@@ -111,6 +133,7 @@ class ScriptedProvider:
         del error
         self.open -= 1
         self.ends.append(end)
+        self.wake()
 
 
 class _Play:

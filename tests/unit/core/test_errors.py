@@ -8,7 +8,7 @@ import traceback
 import pytest
 
 from stanchion.core import errors
-from stanchion.core.errors import CallerError, Cut, Refused, Sent, StanchionError, UpstreamError
+from stanchion.core.errors import CallerError, Cut, NotYet, Refused, Sent, StanchionError, UpstreamError
 
 ALL = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, StanchionError)]
 
@@ -57,11 +57,16 @@ def test_neither_text_nor_repr_nor_traceback_holds_the_providers_words() -> None
 
 @pytest.mark.parametrize("kind", ALL)
 def test_every_error_says_whose_fault_it_is_and_how_it_is_answered(kind: type[StanchionError]) -> None:
-    error = kind("what happened")
+    error = NotYet(1.5) if kind is NotYet else kind("what happened")
     assert 400 <= error.status < 600
     assert isinstance(error, CallerError) == (error.status < 500)
     assert isinstance(error.type, str)
-    assert pickle.loads(pickle.dumps(error)).args == ("what happened",)
+    assert pickle.loads(pickle.dumps(error)).args == error.args
+
+
+def test_no_room_yet_says_when() -> None:
+    error = pickle.loads(pickle.dumps(NotYet(1.5)))
+    assert (error.wait_s, error.retry_after_s, error.status) == (1.5, 1.5, 503)
 
 
 def test_how_far_a_call_got_is_a_fact_of_the_kind() -> None:
