@@ -56,19 +56,23 @@ class Meter(msgspec.Struct, gc=False):
             self.full_at += cost_s
         self.booked_s += cost_s
 
-    def heard(self, at: float, booked_s: float, depth_s: float) -> None:
+    def heard(self, at: float, booked_s: float, depth_s: float, gain: float = 1.0) -> None:
         """Follow the provider's word about a call: at `at`, when `booked_s` had been booked, it was so deep.
 
         What was booked since then is added.  Ignored where it would mislead: older than what is known;
         about a meter that was forgotten since and began anew, whose sums do not compare; or saying less than
         we think although the bucket was full in between: time that ran idle is missing from the sum.
+
+        `gain` is how much of the way is gone at once: calls overtake each other on their way, so one word is
+        off by as much as was sent in the same moment, and what is off for long is gone after a few words.
         """
         if at < self.synced_at or (at < self.born_at and booked_s > 0):
             return
         full_at = at + depth_s + (self.booked_s - booked_s)
         if full_at < self.full_at and self.idle_at > at:
             return
-        self.full_at = full_at
+        moved = self.full_at + gain * (full_at - self.full_at)
+        self.full_at = max(moved, at + depth_s) if full_at > self.full_at else moved
         self.synced_at = at
 
     def hold(self, now: float, hold_s: float) -> None:
