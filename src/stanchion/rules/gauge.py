@@ -1,0 +1,210 @@
+"""One limit of a provider, mirrored, with what was learned of how it is enforced.
+
+**How deep one may go.**  A limiter may allow the whole window at once, or a second's worth.  From a second's
+worth on, each answer to a call at the edge allows one call more, so the room doubles from answer to answer
+(as TCP's slow start), up to the whole window.  A refusal at the edge that does not tell the limit's own state
+ends that for ten minutes: such a limiter allows no larger burst.
+
+**How it counts.**  A bucket gives back steadily what was used; a limiter that counts a sliding window gives it
+back a window later.  Both are mirrored from our own bookings, and what the headers say fits one of them: five
+answers in a row that fit the window and not the bucket decide, or the words of a refusal, which name a longer
+wait than a bucket's `(used + requested - limit) / limit * window`.
+
+**What is still to come.**  Output is debited at the provider a moment before we know of it.  So the room is
+smaller by what the open calls will probably use (their number times a moving average), by half at most.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from stanchion.core.rates import Kind, RateRefusal
+from stanchion.rules.meter import Meter
+from stanchion.rules.window_log import WindowLog
+
+FIRST_S = 1.0  # the depth that is taken for granted
+_PROBE_AGAIN_S = 600.0
+_GAIN = 0.3  # of the way to what an answer's headers said; see Meter.heard
+_SHY = 0.998  # of the window is used: calls overtake each other on their way
+_ALIKE_ENOUGH = 5  # answers in a row that fit the sliding window alone
+_NEAR, _APART = 0.02, 0.05  # of the limit: what fits, and what does not
+_SMOOTH = 0.1  # weight of the newest answer in the average of what one uses afterwards
+_LONGER_S = 1.0  # a told wait that much longer than a bucket's is no bucket's
+
+
+class Mark(msgspec.Struct, gc=False):
+    """What one call took of one gauge, and how that stood then."""
+
+    gauge: Gauge
+    at: float
+    amount: float
+    cost_s: float
+    edge: bool  # it went as deep as was allowed
+    depth_s: float  # after it
+    booked_s: float  # with it
+    used: float  # of the sliding window, with it
+    alone_s: float  # the depth that our own bookings alone would make
+
+
+class Gauge:
+    """Mutable; `now` is given in, in seconds of one clock.  Amounts are requests or tokens."""
+
+    __slots__ = (
+        "_alike",
+        "_alone",
+        "_debit",
+        "_log",
+        "_not_before",
+        "_open",
+        "_probe_at",
+        "_proven_s",
+        "_step_s",
+        "kind",
+        "limit",
+        "meter",
+        "ours",
+        "sliding",
+        "window_s",
+    )
+
+    def __init__(
+        self,
+        kind: Kind,
+        window_s: float,
+        limit: float,
+        *,
+        now: float,
+        log: WindowLog | None = None,
+        ours: bool = False,
+        first_s: float = FIRST_S,
+    ) -> None:
+        self.kind: Kind = kind
+        self.window_s = window_s
+        self.limit = limit
+        self.ours = ours  # a ceiling of our own: never exceeded in any window, never learned
+        self.sliding = ours
+        self.meter = Meter(born_at=now)
+        self._alone = Meter(born_at=now)
+        self._log = log or WindowLog(window_s)
+        self._proven_s = min(first_s, window_s)
+        self._step_s = 0.0  # how much deeper may be tried
+        self._probe_at = now
+        self._not_before = now  # so the provider said
+        self._open = 0
+        self._debit = 0.0  # used by one answer after it was let in; a moving average
+        self._alike = 0
+
+    def cost_s(self, amount: float) -> float:
+        """Say for how many seconds of refill an amount stands."""
+        return amount / self.limit * self.window_s
+
+    def room_s(self, now: float) -> float:
+        """Say how deep the bucket may be after a call."""
+        step = self._step_s if now >= self._probe_at else 0.0
+        room = min(self.window_s * _SHY, self._proven_s + step)
+        return room - min(self.cost_s(self._debit * self._open), room / 2)
+
+    def wait_s(self, now: float, amount: float) -> float:
+        """Say in how many seconds such an amount may be taken."""
+        held = self._not_before - now
+        if self.sliding:
+            room = self.limit - min(self._debit * self._open, self.limit / 2) - amount
+            return max(held, self._log.wait_s(now, room if room > 0 else 0.0))
+        wait = self.meter.wait_s(now, self.cost_s(amount), self.room_s(now))
+        return wait if wait > held else max(held, 0.0)
+
+    def fill(self, now: float) -> float:
+        """Say which part of the limit is used, 0 to 1."""
+        part = self._log.used(now) / self.limit if self.sliding else self.meter.depth_s(now) / self.window_s
+        return min(1.0, part)
+
+    def left(self, now: float) -> int:
+        """Say how much is left of the limit."""
+        return int(self.limit * (1.0 - self.fill(now)))
+
+    def take(self, now: float, amount: float) -> Mark:
+        """Book a call."""
+        cost, room = self.cost_s(amount), self.room_s(now)
+        self.meter.book(now, cost)
+        self._alone.book(now, cost)
+        self._open += 1
+        depth = self.meter.full_at - now
+        return Mark(
+            self,
+            now,
+            amount,
+            cost,
+            depth > room - cost,
+            depth,
+            self.meter.booked_s,
+            self._log.add(now, amount),
+            self._alone.full_at - now,
+        )
+
+    def accepted(self, mark: Mark) -> None:
+        """The provider let that call in: so deep is allowed, and perhaps a little deeper."""
+        if (mark.edge or mark.depth_s > self._proven_s) and self.window_s > FIRST_S:
+            self._proven_s = min(max(self._proven_s, mark.depth_s), self.window_s)
+            self._step_s = min(self._step_s + mark.cost_s, self.window_s)
+
+    def heard(self, now: float, at: float, mark: Mark | None, remaining: float) -> None:
+        """Follow the headers of the answer to a call that was taken at `at`; `mark` if it was booked here."""
+        if self.ours:
+            return
+        used = self.limit - remaining
+        if self.sliding:
+            unseen = used - self._log.used(now)
+            if unseen > _NEAR * self.limit + 1 and at >= self.meter.synced_at:  # others use it too
+                self._log.add(now, unseen)
+                self.meter.synced_at = now
+            return
+        if mark is not None:
+            self._judge(mark, used)
+        self.meter.heard(at, mark.booked_s if mark is not None else 0.0, self.cost_s(used), _GAIN)
+
+    def refused(self, now: float, at: float, mark: Mark | None, words: RateRefusal, wait_s: float) -> None:
+        """Follow the words of a 429 that named this limit; the call was given back before."""
+        if words.used is None or words.requested is None:
+            self.hold(now, wait_s, mark)
+            return
+        bucket_s = self.cost_s(words.used + words.requested - words.limit)
+        if not self.sliding and wait_s > bucket_s + max(_LONGER_S, self.window_s / 60):
+            self.sliding = True
+        if self.sliding:
+            self.hold(now, wait_s, None)
+        else:
+            booked = mark.booked_s - mark.cost_s if mark is not None else 0.0
+            self.meter.heard(at, booked, self.cost_s(words.used))
+
+    def hold(self, now: float, wait_s: float, mark: Mark | None) -> None:
+        """Let nothing pass for so long: the provider said so, and nothing more."""
+        self._not_before = max(self._not_before, now + wait_s)
+        if mark is not None and mark.depth_s > self._proven_s:
+            self._step_s, self._probe_at = 0.0, now + _PROBE_AGAIN_S
+
+    def give_back(self, mark: Mark) -> None:
+        """The provider did not charge that call."""
+        self._open -= 1
+        for meter in (self.meter, self._alone):
+            meter.book(mark.at, -mark.cost_s)
+        self._log.take_back(mark.at, mark.amount)
+
+    def ended(self) -> None:
+        """A call that was let in is at its end."""
+        self._open -= 1
+
+    def debit(self, now: float, amount: float) -> None:
+        """Book what an answer used beyond what was taken for it."""
+        self._debit += (amount - self._debit) * _SMOOTH
+        if amount:
+            cost = self.cost_s(amount)
+            self.meter.book(now, cost)
+            self._alone.book(now, cost)
+            self._log.add(now, amount)
+
+    def _judge(self, mark: Mark, used: float) -> None:
+        fits = abs(used - mark.used) <= _NEAR * self.limit + 1
+        bucket = max(0.0, mark.alone_s) / self.window_s * self.limit
+        self._alike = self._alike + 1 if fits and used - bucket > _APART * self.limit + 1 else 0
+        if self._alike >= _ALIKE_ENOUGH:
+            self.sliding = True

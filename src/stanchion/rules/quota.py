@@ -1,0 +1,263 @@
+"""The mirror of a provider's limiter for one key and model: what may be sent now without a 429.
+
+Nothing has to be told: limits, windows, burst and kind of limiter are learned from the answers, each limit in
+a `Gauge` of its own.  A call is booked on all of them before it is sent (tokens by `rules/charge.py`), what
+its answer used is booked at its end, and the headers of each answer set the mirror right.
+
+Before the first answer four calls a second may pass.  An endpoint that never says a word of limits has none,
+until it refuses: then a rate is guessed from what it let in during the last minute, and tried upwards again
+(additive increase, multiplicative decrease: Chiu and Jain 1989).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from stanchion.core.rates import Kind, Rate, RateRefusal
+from stanchion.rules.gauge import Gauge, Mark
+from stanchion.rules.window_log import WindowLog
+
+WINDOWS_S = (60.0, 3600.0, 86400.0)
+_MINUTE_S = 60.0
+_START_PER_S = 4.0
+_START_ENOUGH = 1000.0  # let in at so many a second without a word of a limit: there is none
+_ROUNDING_S = 0.006  # recorded resets are off by up to 6 ms
+_LESS, _MUCH_LESS, _SOON_S = 0.9, 0.7, 10.0  # of a guessed rate after a refusal; after one more so soon
+_MORE = 0.01  # of a guessed rate, a second
+_LEAST_PER_S = 1 / 60  # a guess is never smaller
+_UNIT_NAMES = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}
+
+
+class Ticket(msgspec.Struct, gc=False):
+    """What one call took of all gauges."""
+
+    at: float
+    marks: Sequence[Mark]
+    answered: bool = False
+
+
+class Ceilings(msgspec.Struct, frozen=True):
+    """What may be used at most; 0 is no limit."""
+
+    requests_per_minute: int = 0
+    requests_per_day: int = 0
+    tokens_per_minute: int = 0
+    tokens_per_day: int = 0
+
+    def all(self) -> list[tuple[Kind, float, int]]:
+        """Return kind, window in seconds and limit of each that is set."""
+        each: list[tuple[Kind, float, int]] = [
+            ("requests", 60.0, self.requests_per_minute),
+            ("requests", 86400.0, self.requests_per_day),
+            ("tokens", 60.0, self.tokens_per_minute),
+            ("tokens", 86400.0, self.tokens_per_day),
+        ]
+        return [one for one in each if one[2] > 0]
+
+
+NO_CEILINGS = Ceilings()
+
+
+class Mirror:
+    """All limits of one key and model.  Mutable; `now` is given in, in seconds of one clock."""
+
+    def __init__(self, now: float, ceilings: Ceilings = NO_CEILINGS, starts: Ceilings = NO_CEILINGS) -> None:
+        self._history: dict[Kind, WindowLog] = {
+            "requests": WindowLog(_MINUTE_S),
+            "tokens": WindowLog(_MINUTE_S),
+        }
+        self.gauges = [Gauge(*each, now=now, ours=True) for each in ceilings.all()]
+        self._start: Gauge | None = None  # until the first answer
+        self._told: dict[tuple[Kind, float | None], Gauge] = {}  # by what the headers tell
+        self._let_in = 0  # calls, since the guess was last made smaller
+        self._guess: Gauge | None = None
+        self._cut_at = now  # when the guess was last made smaller
+        self._grown_at = now
+        for kind, window_s, limit in starts.all():
+            self._gauge(kind, window_s, limit, now)
+        if not starts.all():
+            self._start = Gauge("requests", 1.0, _START_PER_S, now=now, log=self._history["requests"])
+            self.gauges.append(self._start)
+        self._noted()
+
+    @property
+    def wants_charge(self) -> bool:
+        """Say whether any gauge counts tokens."""
+        return self._tokens
+
+    def too_large(self, charge: int) -> Gauge | None:
+        """Return the limit that a call of this charge can never keep."""
+        if self._tokens:
+            for gauge in self.gauges:
+                if gauge.kind == "tokens" and charge > gauge.limit and gauge.window_s >= _MINUTE_S:
+                    return gauge
+        return None
+
+    def ready_in(self, now: float, charge: int) -> float:
+        """Say in how many seconds a call of this charge may be sent."""
+        wait = 0.0
+        for gauge in self.gauges:
+            each = gauge.wait_s(now, 1 if gauge.kind == "requests" else charge)
+            if each > wait:
+                wait = each
+        return wait
+
+    def fill(self, now: float) -> float:
+        """Say which part of the fullest limit is used, 0 to 1."""
+        return max((gauge.fill(now) for gauge in self.gauges if gauge is not self._start), default=0.0)
+
+    def take(self, now: float, charge: int) -> Ticket:
+        """Book a call on all gauges."""
+        return Ticket(
+            now, [gauge.take(now, 1 if gauge.kind == "requests" else charge) for gauge in self.gauges]
+        )
+
+    def unsent(self, ticket: Ticket) -> None:
+        """The call never reached the provider."""
+        for mark in ticket.marks:
+            mark.gauge.give_back(mark)
+
+    def answered(self, now: float, ticket: Ticket, rates: Sequence[Rate]) -> None:
+        """The provider let the call in, and said so much of its limits."""
+        if ticket.answered:
+            return
+        ticket.answered = True
+        self._let_in += 1
+        if self._start is not None:
+            self._begin(self._start, rates)
+        for mark in ticket.marks:
+            mark.gauge.accepted(mark)
+            if mark.edge and mark.gauge is self._guess:
+                self._grow(mark.gauge, now)
+        self._heard(now, ticket, rates)
+
+    def ended(self, now: float, ticket: Ticket, output: int) -> None:
+        """The answer is at its end and had so many tokens."""
+        for mark in ticket.marks:
+            mark.gauge.ended()
+        if self._tokens:
+            for gauge in self.gauges:
+                if gauge.kind == "tokens":
+                    gauge.debit(now, output)
+        else:
+            self._history["tokens"].add(now, output)
+
+    def refused(
+        self,
+        now: float,
+        ticket: Ticket,
+        words: RateRefusal | None,
+        rates: Sequence[Rate],
+        wait_s: float | None,
+    ) -> None:
+        """A 429 came, which costs nothing: what its words and headers said, and how long to wait."""
+        self.unsent(ticket)
+        if self._start is not None and (rates or words is not None):
+            self._begin(self._start, rates, told=True)
+        if words is not None:
+            gauge = self._gauge(words.kind, words.window_s, words.limit, now)
+            gauge.refused(now, ticket.at, _mark(ticket, gauge), words, wait_s or 0.0)
+            return
+        self._heard(now, ticket, rates)
+        if not rates:
+            self._refused_in_silence(now, ticket)
+        for gauge in self.gauges:
+            if gauge.kind == "requests":
+                gauge.hold(now, wait_s or 0.0, _mark(ticket, gauge))
+
+    def text(self, now: float) -> str:
+        """Say what is left: "requests 480/500 a minute, tokens 20000/30000 a minute"."""
+        return ", ".join(
+            f"{gauge.kind} {gauge.left(now)}/{gauge.limit:.0f} a {_UNIT_NAMES.get(gauge.window_s, 'window')}"
+            for gauge in self.gauges
+            if gauge is not self._start
+        )
+
+    def _heard(self, now: float, ticket: Ticket, rates: Sequence[Rate]) -> None:
+        for rate in rates:
+            key = (rate.kind, rate.window_s)
+            gauge = self._told.get(key)
+            if gauge is None or gauge.limit != rate.limit:
+                gauge = self._gauge(rate.kind, infer_window(rate) or _MINUTE_S, rate.limit, now)
+                self._told[key] = gauge
+            gauge.heard(now, ticket.at, _mark(ticket, gauge), rate.remaining)
+
+    def _begin(self, start: Gauge, rates: Sequence[Rate], *, told: bool = False) -> None:
+        """Something answered: the start is over, or nearly."""
+        start.limit += _START_PER_S
+        if rates or told or start.limit >= _START_ENOUGH:
+            self.gauges.remove(start)
+            self._start = None
+
+    def _refused_in_silence(self, now: float, ticket: Ticket) -> None:
+        """It refused and told nothing: guess its rate."""
+        guess = self._guess
+        let_in_per_s = self._let_in / max(1.0, now - self._cut_at)
+        if guess is None:
+            if self._start is not None:
+                self._begin(self._start, (), told=True)
+            per_s = max(_LEAST_PER_S, let_in_per_s * _LESS)
+            self._guess = guess = Gauge("requests", 1.0, per_s, now=now, first_s=0.0)
+            self.gauges.append(guess)
+        elif ticket.at > self._cut_at:  # refusals come in bunches: those of calls sent before say nothing new
+            less = _MUCH_LESS if now - self._cut_at < _SOON_S else _LESS
+            guess.limit = max(_LEAST_PER_S, guess.limit * less)
+        else:
+            return
+        self._cut_at = self._grown_at = now
+        self._let_in = 0
+
+    def _grow(self, guess: Gauge, now: float) -> None:
+        guess.limit *= 1.0 + _MORE * min(1.0, now - self._grown_at)
+        self._grown_at = now
+
+    def _gauge(self, kind: Kind, window_s: float, limit: float, now: float) -> Gauge:
+        """Return the gauge of that limit, with its size as it is now."""
+        for gauge in self.gauges:
+            if (
+                gauge.kind == kind
+                and gauge.window_s == window_s
+                and gauge is not self._start
+                and not gauge.ours
+            ):
+                gauge.limit = limit
+                return gauge
+        log = self._history[kind] if window_s == _MINUTE_S else None
+        gauge = Gauge(kind, window_s, limit, now=now, log=log)
+        self.gauges.append(gauge)
+        self._noted()
+        return gauge
+
+    def _noted(self) -> None:
+        self._tokens = any(gauge.kind == "tokens" for gauge in self.gauges)
+
+
+def infer_window(rate: Rate) -> float | None:
+    """Infer the window of a limit in seconds; None if this answer does not tell it.
+
+    Where `reset` is the time until the bucket is full, `window = reset * limit / (limit - remaining)`: so in
+    2,763 of 2,763 recorded replies of OpenAI, within 6 ms.  Other providers round what is left down to a whole
+    number and not the reset.
+    """
+    if rate.window_s is not None:
+        return rate.window_s
+    used = rate.limit - rate.remaining
+    if rate.reset_s is None or used <= 0:
+        return None
+    exact = [each for each in WINDOWS_S if abs(used * each / rate.limit - rate.reset_s) <= _ROUNDING_S]
+    rounded = [
+        each
+        for each in WINDOWS_S
+        if (used - 1) * each / rate.limit <= rate.reset_s <= (used + 1) * each / rate.limit
+    ]
+    possible = exact or rounded
+    return possible[0] if len(possible) == 1 else None
+
+
+def _mark(ticket: Ticket, gauge: Gauge) -> Mark | None:
+    for mark in ticket.marks:
+        if mark.gauge is gauge:
+            return mark
+    return None
