@@ -29,7 +29,8 @@ ASKED: list[Any] = [
     {"role": "user", "content": "Where is my order 20261123? I have been waiting for a week."}
 ]
 
-# What makes failures quick.  A breaker that opened would make one test the next one's weather.
+# What makes failures quick.  A breaker that opened, or a key that rested, would make one test the next one's
+# weather.
 QUICK = """
 [retry]
 attempts = 2
@@ -37,6 +38,9 @@ base_s = 0.001
 budget_floor = 100000
 [health]
 failures = 100000
+[keys]
+probe_s = 0.01
+probe_most_s = 0.01
 """
 
 
@@ -132,7 +136,8 @@ class Gateway:
         self._gateway = gateway  # lines of the section [gateway]
         self._settings = settings
         self._log_level = log_level
-        self._environ = {"CANARY_KEY": KEY, **(environ or {})}
+        own = {"CANARY_KEY": KEY, "XDG_STATE_HOME": str(folder / f"state-{self.port}")}  # no gateway's but this one's
+        self._environ = own | dict(environ or {})
 
     @property
     def origin(self) -> str:

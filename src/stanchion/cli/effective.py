@@ -71,8 +71,20 @@ def _provider(at: str, provider: ProviderSettings, origins: Mapping[str, str]) -
         if field == "headers":
             for name in provider.headers:
                 yield Effective(f"{key}.{name}", HIDDEN, origins.get(f"{key}.{name}", origin))
+        elif field == "keys":
+            yield from _keys(key, provider, origin)
         elif value not in (None, "", ()):
             yield Effective(key, value, origin)
+
+
+def _keys(at: str, provider: ProviderSettings, origin: str) -> Iterator[Effective]:
+    """List where a provider's keys are; of a program only its name: an argument may be confidential."""
+    for number, key in enumerate(provider.keys):
+        for field in msgspec.structs.fields(key):
+            value = getattr(key, field.name)
+            if value != field.default:
+                shown = (*value[:1], *([HIDDEN] if value[1:] else ())) if field.name == "exec" else value
+                yield Effective(f"{at}[{number}].{field.name}", shown, origin)
 
 
 def _of_preset(preset: Preset, field: str) -> Any:

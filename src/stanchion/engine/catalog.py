@@ -7,36 +7,42 @@ that serve the name).  Endpoints are made when first asked for and kept, so thei
 from __future__ import annotations
 
 import difflib
-import os
-import stat
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 from stanchion.core.call import Call
 from stanchion.core.errors import SettingsError, UnknownModel
-from stanchion.core.secret import Secret
 from stanchion.core.service import Endpoint
 from stanchion.engine.settings import ROUTE_SECTIONS, ProviderSettings, RouteSettings, Settings
+from stanchion.keys.options import KeySettings
+from stanchion.keys.places import places_of, variable_is_set
+from stanchion.keys.slot import KeySlot, KeySpec
+from stanchion.keys.source import Found, KeySource, SourceFailed
 from stanchion.providers.openai import EndpointSpec
 from stanchion.providers.presets import PRESETS, Preset
 
 Make = Callable[[EndpointSpec], Endpoint]
+Slots = Callable[[KeySpec, KeySource], KeySlot]
+Keyed = tuple[KeySlot | None, float]  # a key with its weight; None where none is needed
 _TARGETS_MOST = 1000  # callers name models: what is kept for them is bounded
 
 
 class Catalog:
     """The targets of one configuration."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], make: Make) -> None:
+    def __init__(
+        self, settings: Settings, environ: Mapping[str, str], make: Make, slots: Slots = KeySlot
+    ) -> None:
+        """`slots` finds or makes the key of a spec.  Raises SettingsError for a key that cannot be read."""
         self._settings = settings
         self._make = make
         self._presets = {name: _preset(each) for name, each in settings.providers.items()}
-        self._keys = {
-            name: _keys(name, each, self._presets[name], environ) for name, each in settings.providers.items()
-        }
+        self.keys: list[tuple[KeySlot, Found | None]] = []  # with what those held that are read at once
+        self._environ = environ
+        self._slots = slots
+        self._keys = {name: self._keys_of(name) for name in settings.providers}
         self._endpoints: OrderedDict[str, Sequence[tuple[Endpoint, float]]] = OrderedDict()
         self._made: dict[EndpointSpec, Endpoint] = {}
         self._targets: dict[str, Sequence[str]] = {}
@@ -149,10 +155,10 @@ class Catalog:
             self._keys[provider],
         )
         made = list[tuple[Endpoint, float]]()
-        for key in keys:
-            name = f"{provider}/{model}" + (
-                f"#{key.fingerprint}" if key is not None and len(keys) > 1 else ""
-            )
+        for key, share in keys:
+            name = f"{provider}/{model}"
+            if key is not None and len(keys) > 1:
+                name += "#" + key.name.partition("#")[2]
             spec = EndpointSpec(
                 name=name,
                 base_url=preset.base_url,
@@ -163,8 +169,39 @@ class Catalog:
             )
             if spec not in self._made:
                 self._made[spec] = self._make(spec)
-            made.append((self._made[spec], settings.weight))
+            made.append((self._made[spec], settings.weight * share))
         return made
+
+    def _keys_of(self, name: str) -> Sequence[Keyed]:
+        """Return a provider's keys.  Raises SettingsError by name, never by value."""
+        settings, preset = self._settings.providers[name], self._presets[name]
+        asked = _asked(settings, preset, self._environ)
+        if not asked and preset.auth != "none" and preset.key_env:
+            raise SettingsError(
+                f"providers.{name} needs a key: set {preset.key_env}, or say in key_env, key_file or keys where it is"
+            )
+        keyed = list[Keyed]()
+        for place in places_of(f"providers.{name}", asked, self._environ, self._settings.keys):
+            spec = KeySpec(
+                name=f"{name}#{place.name}",
+                provider=name,
+                base_url=preset.base_url,
+                place=place.source.name,
+                organization=place.settings.organization,
+                project=place.settings.project,
+            )
+            try:
+                found = place.source.read_now()
+            except SourceFailed as error:
+                raise SettingsError(f"providers.{name}: {error}") from None
+            slot = self._slots(spec, place.source)
+            self.keys.append((slot, found))
+            keyed.append((slot, place.settings.weight))
+        return keyed or [(None, 1.0)]
+
+    def preset(self, provider: str) -> Preset:
+        """Return what is known of a provider, its settings laid over it."""
+        return self._presets[provider]
 
     def _forget_unused(self) -> None:
         used = {id(endpoint) for each in self._endpoints.values() for endpoint, _ in each}
@@ -190,33 +227,14 @@ def _preset(settings: ProviderSettings) -> Preset:
     )
 
 
-def _keys(
-    name: str, settings: ProviderSettings, preset: Preset, environ: Mapping[str, str]
-) -> Sequence[Secret | None]:
-    """Read a provider's keys.  (None,) where it needs none.  Raises SettingsError by name, never by value."""
-    keys = list[Secret]()
-    try:
-        for variable in settings.key_env or (() if settings.key_file else (preset.key_env,)):
-            if environ.get(variable):
-                keys.append(Secret(environ[variable], name=f"the key in {variable}"))
-        keys.extend(Secret(_read_key(Path(file)), name=f"the key in {file}") for file in settings.key_file)
-    except ValueError as error:
-        raise SettingsError(f"providers.{name}: {error}") from None
-    if keys:
-        return keys
-    if preset.auth != "none" and preset.key_env:
-        raise SettingsError(
-            f"providers.{name} needs a key: set {preset.key_env}, or name another variable in key_env"
-        )
-    return (None,)
-
-
-def _read_key(file: Path) -> str:
-    """Read a key file.  Raises SettingsError if others may read it."""
-    try:
-        mode = file.stat().st_mode
-        if mode & (stat.S_IROTH | stat.S_IWOTH) and os.name == "posix":
-            raise SettingsError(f"{file} can be read by everybody: chmod 600 it")
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the key file {file} cannot be read: {type(error).__name__}") from None
+def _asked(settings: ProviderSettings, preset: Preset, environ: Mapping[str, str]) -> Sequence[KeySettings]:
+    """Return where a provider's keys are: what the settings say, else the preset's variable if it is set."""
+    said = [
+        *(KeySettings(env=variable) for variable in settings.key_env),
+        *(KeySettings(file=file) for file in settings.key_file),
+        *settings.keys,
+    ]
+    if said:
+        return said
+    usual = preset.key_env
+    return [KeySettings(env=usual)] if usual and variable_is_set(usual, environ) else []

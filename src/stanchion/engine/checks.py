@@ -12,6 +12,8 @@ import msgspec
 
 from stanchion.core.errors import SettingsError
 from stanchion.engine.settings import ROUTE_SECTIONS, SECTIONS, ProviderSettings, RouteSettings, Settings
+from stanchion.keys.options import KeySettings
+from stanchion.keys.places import check_key, variable_is_set
 from stanchion.providers.presets import PRESETS
 
 _MAY_BE_ZERO = frozenset(
@@ -100,9 +102,20 @@ def _check_provider(name: str, provider: ProviderSettings, environ: Mapping[str,
     for header, value in provider.headers.items():
         if not (header + value).isascii() or any(ord(c) < 32 or ord(c) == 127 for c in header + value):
             raise SettingsError(f"{at}.headers: {header!r} has a name or value that cannot be sent")
+    _check_keys(at, provider, environ)
+
+
+def _check_keys(at: str, provider: ProviderSettings, environ: Mapping[str, str]) -> None:
     for variable in provider.key_env:
-        if not environ.get(variable):
+        check_key(f"{at}.key_env", KeySettings(env=variable))
+        if not variable_is_set(variable, environ):
             raise SettingsError(f"{at}.key_env: the environment variable {variable} is not set")
+    for file in provider.key_file:
+        check_key(f"{at}.key_file", KeySettings(file=file))
+    for number, key in enumerate(provider.keys):
+        check_key(f"{at}.keys[{number}]", key)
+        if not 0 < key.weight < math.inf:
+            raise SettingsError(f"{at}.keys[{number}].weight must be more than 0")
 
 
 def _check_url(at: str, base_url: str) -> None:
@@ -114,7 +127,7 @@ def _check_url(at: str, base_url: str) -> None:
     except ValueError:
         raise SettingsError(f"{at} has a port that is none: {base_url!r}") from None
     if parts.username or parts.password:
-        raise SettingsError(f"{at} holds a password: put keys into key_env or key_file")
+        raise SettingsError(f"{at} holds a password: name the key's place in key_env, key_file or keys")
 
 
 def _check_target(at: str, target: str, settings: Settings, *, may_be_route: bool) -> None:

@@ -17,8 +17,10 @@ import msgspec
 from stanchion.core.errors import SettingsError
 from stanchion.engine.checks import check
 from stanchion.engine.settings import ROUTE_SECTIONS, SECTIONS, TABLES, Settings
+from stanchion.keys.options import KeySettings
+from stanchion.keys.places import variable_is_set
 from stanchion.providers.presets import PRESETS
-from stanchion.wire.objects import as_object
+from stanchion.wire.objects import as_list, as_object
 
 FILE_NAME = "stanchion.toml"
 PREFIX = "STANCHION_"
@@ -155,7 +157,7 @@ def _add_providers_with_keys(
         return
     found: dict[str, Any] = {}
     for name, preset in PRESETS.items():
-        if preset.key_env and preset.base_url and environ.get(preset.key_env):
+        if preset.key_env and preset.base_url and variable_is_set(preset.key_env, environ):
             found[name] = {"preset": name}
             origins[f"providers.{name}"] = preset.key_env
     base_url = environ.get("OPENAI_BASE_URL")
@@ -173,6 +175,10 @@ def _refuse_unknown(tree: Mapping[str, Any], origins: Mapping[str, str]) -> None
         elif name in TABLES:
             for item, below in _table(name, value).items():
                 _refuse_fields(f"{name}.{item}", below, TABLES[name].__struct_fields__, origins)
+                for number, key in enumerate(as_list(below.get("keys")) or ()) if name == "providers" else ():
+                    _refuse_fields(
+                        f"{name}.{item}.keys[{number}]", key, KeySettings.__struct_fields__, origins
+                    )
                 for section in ROUTE_SECTIONS if name == "routes" else ():
                     if section in below:
                         fields = SECTIONS[section].__struct_fields__

@@ -15,17 +15,25 @@ from stanchion.core.call import Body, Call, Operation
 from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError
 from stanchion.core.reply import Reply
+from stanchion.core.secret import Secret
 from stanchion.core.service import Service
 from stanchion.engine.catalog import Catalog
 from stanchion.engine.config import Loaded
 from stanchion.engine.outbox import Outbox
 from stanchion.engine.settings import Settings
 from stanchion.engine.stack import EndpointStack, Shared, call_stack
+from stanchion.keys.checked import Checked
+from stanchion.keys.exchange import KeyExchange
+from stanchion.keys.ring import KeyRing
+from stanchion.keys.slot import KeySpec
+from stanchion.keys.watch import KeyWatch
 from stanchion.observe.logs import log_event
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.idempotency import Idempotency
 from stanchion.providers.http import HttpClient
+from stanchion.providers.key_check import check_key
 from stanchion.providers.openai import EndpointSpec, OpenAIEndpoint
+from stanchion.stores.opening import open_key_book
 from stanchion.wire.objects import as_list, as_object
 
 log = logging.getLogger(__name__)
@@ -51,8 +59,12 @@ class Engine:
         self._tasks = await asyncio.TaskGroup().__aenter__()
         self._outbox_task = self.spawn(self.outbox.run())
         self._idempotency = Idempotency(settings.idempotency, self.spawn)
+        self.keys = KeyRing(settings.keys, self.clock, self.metrics)
+        self._key_watch = KeyWatch(self.keys, self.clock, self._check_key)
+        self.key_exchange: KeyExchange | None = None  # with other replicas, and `stanchion keys`
         try:
             self._build(None)
+            await self._begin_keys()
         except BaseException:
             await self.__aexit__()
             raise
@@ -72,6 +84,8 @@ class Engine:
                 with contextlib.suppress(asyncio.CancelledError):
                     await self._tasks.__aexit__(None, None, None)
             finally:
+                if self.key_exchange is not None:
+                    await self.key_exchange.aclose()
                 await self._http.aclose()
 
     def __call__(self, call: Call, /) -> Awaitable[Reply]:
@@ -136,17 +150,34 @@ class Engine:
 
     def _build(self, older: Catalog | None) -> None:
         settings = self.settings
-        catalog = Catalog(settings, self.loaded.environ, self._endpoint)
+        catalog = Catalog(settings, self.loaded.environ, self._endpoint, self.keys.slot)
         if older is not None:
             catalog.adopt(older)
         self._service: Service = call_stack(
             settings, self._shared, self._idempotency, catalog.route, catalog.endpoints
         )
         self._catalog = catalog
+        self.keys.options = settings.keys
+        self.keys.longest_s = settings.attempt_timeout.total_s
+        self.keys.use(catalog.keys)
+
+    async def _begin_keys(self) -> None:
+        """Read the keys that take a while, take over what other replicas know, look after all from now on."""
+        await self._key_watch.first()
+        address = self.settings.stores.keys
+        if address and address != "memory":  # memory: nobody else is there to be told
+            self.key_exchange = KeyExchange(self.keys, open_key_book(address), self.clock)
+            await self.key_exchange.begin()
+            self.spawn(self.key_exchange.run())
+        self.spawn(self._key_watch.run())
+
+    async def _check_key(self, spec: KeySpec, secret: Secret) -> Checked:
+        preset, provider = self._catalog.preset(spec.provider), self.settings.providers[spec.provider]
+        return await check_key(self._http, self.clock, preset, secret, provider.headers)
 
     def _endpoint(self, spec: EndpointSpec) -> EndpointStack:
         provider = OpenAIEndpoint(spec, self._http, self.clock)
-        return EndpointStack(spec.name, spec.model, provider, self.settings, self._shared)
+        return EndpointStack(spec.name, spec.model, provider, self.settings, self._shared, key=spec.key)
 
 
 async def _logged(job: Coroutine[object, object, None]) -> None:

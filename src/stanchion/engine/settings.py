@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from stanchion.keys.options import KeySettings, KeysOptions
 from stanchion.policies.attempt_timeout import AttemptTimeoutOptions
 from stanchion.policies.balance import BalanceOptions
 from stanchion.policies.deadline import DeadlineOptions
@@ -27,6 +28,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str = ""  # with the version: "https://api.openai.com/v1"
     key_env: tuple[str, ...] = ()  # environment variables that hold its keys; several are used as one
     key_file: tuple[str, ...] = ()  # files that hold its keys
+    keys: tuple[KeySettings, ...] = ()  # its keys, where more is to be said of them
     models: tuple[str, ...] | None = None  # patterns of the models it serves; an empty list is all
     headers: dict[str, str] = {}  # extra request headers
     auth: Literal["bearer", "api-key", "none"] | None = None  # how the key is sent
@@ -81,6 +83,15 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     connections_most: int = 10_000  # open client connections
 
 
+class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What outlives a call, and what several processes share."""
+
+    keys: str = (
+        ""  # where replicas and `stanchion keys` meet; "" is a file in `directory` for a process that serves
+    )
+    directory: str = ""  # of files that are kept; "" is $XDG_STATE_HOME/stanchion
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be configured."""
 
@@ -95,6 +106,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gather: GatherOptions = GatherOptions()
     idempotency: IdempotencyOptions = IdempotencyOptions()
     http: HttpOptions = HttpOptions()
+    keys: KeysOptions = KeysOptions()
+    stores: StoreSettings = StoreSettings()
     providers: dict[str, ProviderSettings] = {}
     routes: dict[str, RouteSettings] = {}
     prices: dict[str, PriceSettings] = {}
@@ -112,6 +125,8 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "gather": GatherOptions,
     "idempotency": IdempotencyOptions,
     "http": HttpOptions,
+    "keys": KeysOptions,
+    "stores": StoreSettings,
 }
 TABLES: dict[str, type[msgspec.Struct]] = {
     "providers": ProviderSettings,

@@ -11,6 +11,7 @@ from stanchion.core.clock import Clock
 from stanchion.core.reply import Reply
 from stanchion.core.service import Service, stack
 from stanchion.engine.settings import Settings
+from stanchion.keys.slot import KeySlot
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.attempt_timeout import AttemptTimeout
 from stanchion.policies.balance import Balance, Endpoints
@@ -57,10 +58,21 @@ def call_stack(
 class EndpointStack:
     """Everything that happens at one endpoint: base URL x model x key.  An `Endpoint`."""
 
-    def __init__(self, name: str, model: str, provider: Service, settings: Settings, shared: Shared) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: str,
+        provider: Service,
+        settings: Settings,
+        shared: Shared,
+        *,
+        key: KeySlot | None = None,
+    ) -> None:
         metrics, clock = shared.metrics, shared.clock
         self.name = name
-        self._health = Health(name, settings.health, metrics, clock)
+        self._model = model
+        self._key = key  # its quarantine stands beside health: it is one for all models
+        self._health = Health(name, settings.health, metrics, clock, keyed=key is not None)
         self._service = stack(
             self._health,  # on top: what rests is asked for nothing; tells Balance through ready_in
             AttemptTimeout(settings.attempt_timeout),  # bounds one try, so that Retry may act on it
@@ -76,12 +88,14 @@ class EndpointStack:
     @property
     def last_failure(self) -> str:
         """Say by its code why it last failed."""
-        return self._health.last_failure
+        resting = self._key.quarantine if self._key is not None else None
+        return resting.code if resting is not None else self._health.last_failure
 
     def ready_in(self, now: float, call: Call | None = None) -> float:
         """Say in how many seconds a call could start; `inf` is unknown, and a wake will come."""
         del call  # nobody here asks how large it is
-        return self._health.ready_in(now)
+        rest_s = self._health.ready_in(now)
+        return rest_s if self._key is None else max(rest_s, self._key.ready_in(now, self._model))
 
     def fill(self) -> float:
         """Say how much of its quota is used now."""
@@ -90,6 +104,8 @@ class EndpointStack:
     def watch(self, wake: Callable[[], None]) -> None:
         """Call `wake` when it may be ready earlier than it said."""
         self._health.watch(wake)
+        if self._key is not None:
+            self._key.watch(wake)
 
     def __call__(self, call: Call, /) -> Awaitable[Reply]:
         """Answer from this endpoint."""

@@ -154,6 +154,12 @@ class Metrics(Collector):
         self.breaker_open = Tallies(
             "stanchion_breaker_open", "1 while an endpoint's breaker is not closed", ("endpoint",), gauge=True
         )
+        self.key_state = Tallies(
+            "stanchion_key_state", "1 at the state a provider's key is in", ("key", "state"), gauge=True
+        )
+        self.key_rotations = Tallies(
+            "stanchion_key_rotations", "New values of keys, by what became of them", ("key", "outcome")
+        )
         self.outbox_dropped = Tallies("stanchion_outbox_dropped", "Items a full outbox dropped")
         self.reloads = Tallies("stanchion_config_reloads", "Configuration reloads", ("outcome",))
         self.registry = CollectorRegistry()

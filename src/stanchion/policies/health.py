@@ -26,9 +26,17 @@ class Health:
     """The breaker of one endpoint."""
 
     def __init__(
-        self, endpoint: str, options: BreakerOptions, metrics: Metrics, clock: Clock | None = None
+        self,
+        endpoint: str,
+        options: BreakerOptions,
+        metrics: Metrics,
+        clock: Clock | None = None,
+        *,
+        keyed: bool = False,
     ) -> None:
+        """`keyed`: a refusal for good is the key's matter, which is quarantined at all its endpoints."""
         self._endpoint = endpoint
+        self._keyed = keyed
         self._breaker = Breaker(options)
         self._gauge = metrics.breaker_open.of(endpoint)
         self._was = State.CLOSED
@@ -72,6 +80,8 @@ class Health:
         elif error.retry_after_s is not None and error.retryable and isinstance(error, Refused):
             breaker.told(now, error.retry_after_s)
             breaker.left_unknown(ticket)  # busy is not broken
+        elif error.permanent and self._keyed:
+            breaker.left_unknown(ticket)  # the endpoint is well; its key rests until it is known again
         elif isinstance(error, Refused) and not error.permanent and error.status < 500:
             breaker.left_unknown(ticket)  # it answered: the call was wrong, or it is busy
         else:

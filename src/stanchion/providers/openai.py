@@ -7,7 +7,9 @@ success status with an error, with HTML, or with half an answer is a failure, an
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,9 +19,10 @@ from stanchion.core.call import Body, Call, Operation
 from stanchion.core.chunk import Chunk
 from stanchion.core.clock import Clock
 from stanchion.core.errors import Refused, Unusable, UpstreamError
-from stanchion.core.reply import Head, Reply
+from stanchion.core.reply import End, Head, Reply
 from stanchion.core.secret import Hidden, Secret
 from stanchion.core.usage import Usage
+from stanchion.keys.slot import KeySlot, Lease
 from stanchion.providers.http import HttpClient, prepared
 from stanchion.providers.http_answer import HttpAnswer, Limits
 from stanchion.providers.openai_stream import EventStream, StreamRules
@@ -31,16 +34,17 @@ from stanchion.wire.objects import as_object
 from stanchion.wire.retry_after import read_retry_after
 
 _ERROR_MOST = 256 * 1024  # bytes of an error body that are read
+Blank = Callable[[bytes], bytes]
 _STREAMS_USAGE = (Operation.CHAT, Operation.COMPLETIONS)
 
 
 class EndpointSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Which endpoint it is."""
 
-    name: str  # "provider/model", and "#fingerprint" where there are several keys
+    name: str  # "provider/model", and "#name" of the key where there are several
     base_url: str
     model: str  # as it is called there
-    key: Secret | None
+    key: KeySlot | None
     preset: Preset
     headers: tuple[tuple[str, str], ...] = ()  # extra ones, from the configuration
 
@@ -53,26 +57,42 @@ class OpenAIEndpoint:
         self._http = http
         self._clock = clock
         self._urls = {each.path: URL(f"{spec.base_url}/{each.path}") for each in Operation}
-        self._headers = prepared(_headers(spec))
-        self._secret = spec.key.reveal().encode() if spec.key is not None else b""
+        self._headers = prepared(dict(spec.headers))  # without a key
+        self._kind = (spec.headers, spec.preset.auth)
         self._tokens_per_s = 30.0  # learned; for the cost of answers that nobody waited for
 
     async def __call__(self, call: Call, /) -> Reply:
         """Answer from the provider.  Raises UpstreamError or DeadlineExceeded.  Cancel: the socket is closed."""
         started_at = self._clock.now()
+        lease = self._spec.key.lease(started_at) if self._spec.key is not None else None
         try:
-            return await self._ask(call, started_at)
-        except asyncio.CancelledError:
+            reply = await self._ask(call, started_at, lease)
+        except asyncio.CancelledError as error:
             call.trail.used(self._estimate(call, self._clock.now() - started_at))
+            self._left(lease, End.CANCELLED, error)
             raise
-        except UpstreamError as error:
-            error.endpoint = self._spec.name
-            error.add_note(f"at {self._spec.name}")
+        except BaseException as error:
+            if isinstance(error, UpstreamError):
+                error.endpoint = self._spec.name
+                error.add_note(f"at {self._spec.name}")
+            self._left(lease, End.FAILED, error)
             raise
+        return reply if lease is None else reply.on_end(partial(self._left, lease))
 
-    async def _ask(self, call: Call, started_at: float) -> Reply:
+    def _left(self, lease: Lease | None, end: End, error: BaseException | None) -> None:
+        """Give the key back, and tell it how the call went."""
+        slot = self._spec.key
+        if slot is None or lease is None:
+            return
+        if isinstance(error, UpstreamError):
+            slot.failed(lease, error, self._spec.model, self._clock.now())
+        slot.give_back(lease, end)
+
+    async def _ask(self, call: Call, started_at: float, lease: Lease | None) -> Reply:
         body, strip_usage = self._body(call)
-        headers = {**self._headers, **call.headers} if call.headers else self._headers
+        headers = self._headers if lease is None else self._headers_with(lease)
+        if call.headers:
+            headers = {**headers, **call.headers}
         method = "GET" if call.operation is Operation.MODELS else "POST"
         raw = None if method == "GET" else body.raw
         limits = Limits(call.patience, call.deadline, call.stream)
@@ -80,10 +100,13 @@ class OpenAIEndpoint:
         head = Head(
             status=answer.status, endpoint=self._spec.name, model=self._spec.model, headers=answer.headers
         )
+        if lease is not None and not lease.version.learned:
+            lease.version.learn(answer.headers, for_good=answer.status < 300)
+        blank = partial(_blank, lease)
         if answer.status >= 300:
-            raise await self._refused(answer, stream=call.stream)
+            raise await _refused(answer, blank, stream=call.stream)
         if call.stream:
-            return self._stream(call, answer, head, strip_usage=strip_usage)
+            return self._stream(call, answer, head, blank, strip_usage=strip_usage)
         return self._whole(call, answer, head, started_at)
 
     def _body(self, call: Call) -> tuple[Body, bool]:
@@ -117,7 +140,17 @@ class OpenAIEndpoint:
         written = 0 if call.operation is not Operation.CHAT else int(seconds * self._tokens_per_s)
         return Usage(input=len(call.body.raw) // 4, output=written, estimated=True)
 
-    def _stream(self, call: Call, answer: HttpAnswer, head: Head, *, strip_usage: bool) -> Reply:
+    def _headers_with(self, lease: Lease) -> Mapping[str, str]:
+        """Return the headers with the leased key: made once for each value of it, and forgotten with it."""
+        made = lease.version.prepared.get(self._kind)
+        if made is None:
+            key = key_header(self._spec.preset, lease.version.secret)
+            made = lease.version.prepared[self._kind] = prepared({**self._headers, **key})
+        return made
+
+    def _stream(
+        self, call: Call, answer: HttpAnswer, head: Head, blank: Blank, *, strip_usage: bool
+    ) -> Reply:
         rules = StreamRules(
             endpoint=self._spec.name,
             operation=call.operation,
@@ -126,54 +159,53 @@ class OpenAIEndpoint:
             answers=_answers(call),
             prompt_bytes=len(call.body.raw),
         )
-        source = EventStream(answer, rules, call.trail, self._blank)
+        source = EventStream(answer, rules, call.trail, blank)
         reply = Reply(head, source)
         source.reply = reply
         return reply
 
-    def _blank(self, text: bytes) -> bytes:
-        """Blank our key where a provider repeats it."""
-        return text.replace(self._secret, b"[key]") if self._secret else text
 
-    async def _refused(self, answer: HttpAnswer, *, stream: bool) -> UpstreamError:
-        """Read an error answer and make it an error that states facts."""
-        status = answer.status
-        try:
-            raw = await answer.read_whole() if stream else answer.body
-            body = self._blank(raw[:_ERROR_MOST])
-        except UpstreamError:
-            body = b""  # the status is there, the words are not
-        if status < 400:
-            return Unusable(f"the provider redirected ({status}): is the base URL right?", code="redirected")
-        facts = read_error(body)
-        verdict = judge(status, facts.code, facts.type)
-        return Refused(
-            f"the provider answered {status} {facts.code or facts.type or ''}".rstrip(),
-            status=status,
-            upstream_status=status,
-            type=facts.type or ("invalid_request_error" if status < 500 else "server_error"),
-            code=facts.code,
-            param=facts.param,
-            said=facts.message,
-            body=body,
-            headers=answer.headers,
-            retryable=verdict.retryable,
-            elsewhere=verdict.elsewhere,
-            permanent=verdict.permanent,
-            retry_after_s=read_retry_after(answer.headers, facts.message, now=datetime.now(UTC)),
-        )
+async def _refused(answer: HttpAnswer, blank: Blank, *, stream: bool) -> UpstreamError:
+    """Read an error answer and make it an error that states facts."""
+    status = answer.status
+    try:
+        raw = await answer.read_whole() if stream else answer.body
+        body = blank(raw[:_ERROR_MOST])
+    except UpstreamError:
+        body = b""  # the status is there, the words are not
+    if status < 400:
+        return Unusable(f"the provider redirected ({status}): is the base URL right?", code="redirected")
+    facts = read_error(body)
+    verdict = judge(status, facts.code, facts.type)
+    return Refused(
+        f"the provider answered {status} {facts.code or facts.type or ''}".rstrip(),
+        status=status,
+        upstream_status=status,
+        type=facts.type or ("invalid_request_error" if status < 500 else "server_error"),
+        code=facts.code,
+        param=facts.param,
+        said=facts.message,
+        body=body,
+        headers=answer.headers,
+        retryable=verdict.retryable,
+        elsewhere=verdict.elsewhere,
+        permanent=verdict.permanent,
+        retry_after_s=read_retry_after(answer.headers, facts.message, now=datetime.now(UTC)),
+    )
+
+
+def _blank(lease: Lease | None, text: bytes) -> bytes:
+    """Blank our key where a provider repeats it."""
+    return text if lease is None else text.replace(lease.version.secret.reveal().encode(), b"[key]")
+
+
+def key_header(preset: Preset, secret: Secret) -> dict[str, str]:
+    """Make the header that carries a key to a provider."""
+    if preset.auth == "bearer":
+        return {"Authorization": Hidden(f"Bearer {secret.reveal()}")}
+    return {"api-key": Hidden(secret.reveal())} if preset.auth == "api-key" else {}
 
 
 def _answers(call: Call) -> int:
     n = call.body.fields.get("n")
     return n if isinstance(n, int) and n > 0 else 1
-
-
-def _headers(spec: EndpointSpec) -> dict[str, str]:
-    """Make the headers that requests to this endpoint have beside those of all."""
-    headers = dict(spec.headers)
-    if spec.key is not None and spec.preset.auth == "bearer":
-        headers["Authorization"] = Hidden(f"Bearer {spec.key.reveal()}")
-    elif spec.key is not None and spec.preset.auth == "api-key":
-        headers["api-key"] = Hidden(spec.key.reveal())
-    return headers

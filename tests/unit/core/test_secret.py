@@ -16,7 +16,7 @@ from stanchion.core.secret import Hidden, Secret
 KEY = "sk-canary-0123456789"
 
 
-def test_a_secret_prints_as_its_fingerprint() -> None:
+def test_a_secret_prints_as_nothing() -> None:
     secret = Secret(KEY)
     for shown in (
         repr(secret),
@@ -27,7 +27,7 @@ def test_a_secret_prints_as_its_fingerprint() -> None:
         f"{ {'k': secret} }",
     ):
         assert "canary" not in shown
-        assert secret.fingerprint in shown
+        assert "<Secret>" in shown
 
 
 def test_a_secret_does_not_pickle_or_copy() -> None:
@@ -57,23 +57,50 @@ def test_a_secret_is_in_no_log_line_and_no_traceback(caplog: pytest.LogCaptureFi
     assert "canary" not in shown.replace(f"KEY = '{KEY}'", "")
 
 
+def test_a_fingerprint_tells_keys_apart_and_only_to_who_has_the_pepper() -> None:
+    one, other = Secret(KEY), Secret(KEY + "x")
+    assert one.fingerprint(b"p" * 16) == Secret(KEY).fingerprint(b"p" * 16)
+    assert one.fingerprint(b"p" * 16) != other.fingerprint(b"p" * 16)
+    assert one.fingerprint(b"p" * 16) != one.fingerprint(b"q" * 16)
+    assert len(one.fingerprint(b"p" * 16)) == 13
+
+
 def test_secrets_are_the_same_if_their_values_are() -> None:
-    same, other = Secret(f"  {KEY}\n"), Secret(KEY + "x")
+    same, other = Secret(KEY), Secret(KEY + "x")
     assert Secret(KEY) == same
     assert hash(Secret(KEY)) == hash(same)
     assert Secret(KEY) != other
     assert Secret(KEY) != KEY
     assert Secret(KEY) != KEY
     assert same.reveal() == KEY
-    assert same.fingerprint != other.fingerprint
 
 
-@pytest.mark.parametrize("value", ["", "  ", "a b", "a\nb", "schlüssel", "a\x00", "\x7f", "k" * 4097])
-def test_a_value_that_cannot_be_sent_is_refused_by_name_and_not_by_value(value: str) -> None:
-    with pytest.raises(ValueError, match="the key in OPENAI_API_KEY is empty, too long") as raised:
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("", "is empty"),
+        ("  ", "holds a space"),
+        ("'a b'", "holds a space"),
+        (f"{KEY}\n", "ends in a line break; write it without one: printf %s"),
+        (f"{KEY}\r\n", "ends in a line break; write it without one: printf %s"),
+        ("\n", "holds a line break or another control character"),
+        ("a\nb", "holds a line break or another control character"),
+        ("a\x00", "control character"),
+        ("\x7f", "control character"),
+        (f"\ufeff{KEY}", "not ASCII"),
+        ("schlüssel", "not ASCII"),
+        ("k" * 4097, "longer than 4096"),
+    ],
+)
+def test_a_value_that_cannot_be_sent_is_refused_by_name_and_not_by_value(value: str, why: str) -> None:
+    with pytest.raises(ValueError, match=f"the key in OPENAI_API_KEY .*{why}") as raised:
         Secret(value, name="the key in OPENAI_API_KEY")
     assert len(str(raised.value)) < 200
-    assert not value.strip() or value not in str(raised.value)
+    assert not value.strip() or value.strip() not in str(raised.value)
+
+
+def test_a_short_key_is_a_key() -> None:
+    assert Secret("x").reveal() == "x"
 
 
 def test_a_hidden_value_sends_as_itself() -> None:

@@ -9,8 +9,11 @@ import pytest
 
 from stanchion.core.call import Call
 from stanchion.core.errors import SettingsError, UnknownModel
+from stanchion.core.secret import Secret
 from stanchion.engine.catalog import Catalog
 from stanchion.engine.config import load
+from stanchion.keys.slot import KeySlot
+from stanchion.keys.source import Found
 from stanchion.policies.retry import RetryOptions
 from stanchion.providers.openai import EndpointSpec
 from stanchion.testing import ScriptedProvider, chat_call
@@ -118,34 +121,40 @@ def test_an_endpoint_is_made_once_for_all_targets_that_name_it(tmp_path: Path) -
     assert [spec.name for spec in made].count("a/gpt-4") == 1
 
 
+def held(keyed: tuple[KeySlot, Found | None]) -> Secret:
+    assert keyed[1] is not None
+    return keyed[1].secret
+
+
 def test_several_keys_are_several_endpoints_and_no_key_shows(tmp_path: Path) -> None:
     text = "[providers.a]\nbase_url = 'http://a'\nkey_env = ['ONE', 'TWO']\n"
     found, made = catalog(text, tmp_path, {"ONE": KEY, "TWO": "sk-canary-2"})
-    first, second = names(found, "a/m")
-    assert first.startswith("a/m#kf_")
-    assert first != second
-    assert [spec.key.reveal() for spec in made if spec.key] == [KEY, "sk-canary-2"]
-    assert "canary" not in repr(made) + first + second
+    assert names(found, "a/m") == ["a/m#ONE", "a/m#TWO"]
+    assert [spec.key.name for spec in made if spec.key] == ["a#ONE", "a#TWO"]
+    assert [held(each).reveal() for each in found.keys] == [KEY, "sk-canary-2"]
+    assert "canary" not in repr(made) + repr(found.keys)
     found, _ = catalog(text.replace(", 'TWO'", ""), tmp_path, {"ONE": KEY})
     assert names(found, "a/m") == ["a/m"]
 
 
 def test_a_key_can_stand_in_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:
     file = tmp_path / "key"
-    file.write_text(f"{KEY}\n", encoding="utf-8")
+    file.write_text(KEY, encoding="utf-8")
     text = f"[providers.a]\nbase_url = 'http://a'\nkey_file = '{file}'\n"
     file.chmod(0o600)
     found, made = catalog(text, tmp_path)
     found.endpoints("a/m")
-    assert made[0].key is not None
-    assert made[0].key.reveal() == KEY
+    assert made[0].key is found.keys[0][0]
+    assert held(found.keys[0]).reveal() == KEY
     file.chmod(0o644)
     with pytest.raises(SettingsError, match="chmod 600"):
         catalog(text, tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="key files are checked where modes are")
-@pytest.mark.parametrize("content", [b"", b"sk-canary two", b"sk-canary\nsecond", b"\xffsk-canary"])
+@pytest.mark.parametrize(
+    "content", [b"", b"sk-canary two", b"sk-canary\nsecond", b"sk-canary\n", b"\xffsk-canary"]
+)
 def test_a_key_file_that_holds_no_key_is_named_and_its_content_is_not(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "key"
     file.write_bytes(content)
