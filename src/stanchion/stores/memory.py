@@ -103,7 +103,9 @@ class MemoryLimits:
         self._meters = {
             name: each for name, each in meters.items() if max(each.full_at, each.born_at) + FORGET_S > now
         }
-        self._holders = {name: each for name, each in holders.items() if max(each.values(), default=0.0) > now}
+        self._holders = {
+            name: each for name, each in holders.items() if max(each.values(), default=0.0) > now
+        }
         self._sweep_at = max(_SWEEP_FROM, 2 * (len(self._meters) + len(self._holders)))
 
 

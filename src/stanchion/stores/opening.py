@@ -1,13 +1,25 @@
-"""Opens a store by its address.  The one place that knows which address means which backend."""
+"""Opens a store by its address.  The one place that knows which address means which backend.
+
+The drivers of Redis and PostgreSQL are extras and are imported only when their address is opened.
+"""
 
 from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from stanchion.core.clock import Clock
 from stanchion.core.errors import SettingsError
 from stanchion.stores.memory import MemoryKeyBook, MemoryLimits
 from stanchion.stores.protocols import KeyBook, Limits
+from stanchion.stores.sqlite.keys import SqliteKeyBook
+from stanchion.stores.sqlite.limits import SqliteLimits
 
 FORMS = "memory, sqlite:///absolute/path.db, redis://host:6379/0, rediss://…, valkey://…, postgresql://host/database"
+_REDIS = {"redis", "rediss", "valkey", "valkeys", "unix"}
+_POSTGRES = {"postgresql", "postgres"}
 
 
 def open_limits(url: str, clock: Clock) -> Limits:
@@ -15,18 +27,86 @@ def open_limits(url: str, clock: Clock) -> Limits:
 
     `clock` tells the time for `memory` alone.  Raises SettingsError, which shows no password.
     """
-    if url == "memory":
+    scheme = _scheme(url)
+    if scheme == "memory":
         return MemoryLimits(clock.now)
-    raise _unknown(url)
+    if scheme == "sqlite":
+        return SqliteLimits(_path(url))
+    if scheme in _REDIS:
+        return _room("redis", "limits").RedisLimits(_wire(url))
+    return _room("postgres", "limits").PostgresLimits(_database(url))
 
 
 def open_key_book(url: str) -> KeyBook:
     """Open a key book at an address, as `open_limits`."""
-    if url == "memory":
+    scheme = _scheme(url)
+    if scheme == "memory":
         return MemoryKeyBook()
-    raise _unknown(url)
+    if scheme == "sqlite":
+        return SqliteKeyBook(_path(url))
+    if scheme in _REDIS:
+        return _room("redis", "keys").RedisKeyBook(_wire(url))
+    return _room("postgres", "keys").PostgresKeyBook(_database(url))
 
 
-def _unknown(url: str) -> SettingsError:
-    scheme = url.partition(":")[0] if ":" in url else ""
-    return SettingsError(f"a store's address cannot begin with {scheme[:20]!r}; write one of: {FORMS}")
+def shown(url: str) -> str:
+    """Return the address for a log or a message: without user, password and options."""
+    if url == "memory":
+        return url
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+        return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+    except ValueError:  # it may be the password that cannot be read
+        return f"{url.partition(':')[0][:20]}://…"
+
+
+def _scheme(url: str) -> str:
+    """Return which kind of address it is, or raise."""
+    scheme, colon, _ = url.partition(":")
+    if (scheme == "memory" and not colon) or (colon and scheme in {"sqlite", *_REDIS, *_POSTGRES}):
+        return scheme
+    said = f"begins with {scheme[:20]!r}" if colon else "names no kind of store"
+    raise SettingsError(f"the store's address {said}; write one of: {FORMS}")
+
+
+def _path(url: str) -> str:
+    path = unquote(url.removeprefix("sqlite://"))
+    if not path.startswith("/") or path.endswith("/"):
+        raise SettingsError("a SQLite store needs an absolute path: write sqlite:///absolute/path.db")
+    if not os.path.isdir(os.path.dirname(path)):
+        raise SettingsError(f"there is no folder for the store {path}: make {os.path.dirname(path)}")
+    return path
+
+
+def _wire(url: str) -> Any:
+    try:
+        return _room("redis", "wire").Wire(url)
+    except (ValueError, TypeError):
+        raise _unreadable("Redis", "redis://:password@host:6379/0") from None
+
+
+def _database(url: str) -> Any:
+    try:
+        urlsplit(url).port  # noqa: B018 - raises where it is no number
+    except ValueError:
+        raise _unreadable("PostgreSQL", "postgresql://user:password@host:5432/database") from None
+    return _room("postgres", "database").Database(url)
+
+
+def _unreadable(kind: str, form: str) -> SettingsError:
+    # nothing of the address is repeated, and the error is not chained: both could show the password
+    return SettingsError(
+        f"the {kind} store's address cannot be read; write {form}, with / # ? @ : in the password as %2F %23 %3F %40 %3A"
+    )
+
+
+def _room(backend: str, module: str) -> Any:
+    try:
+        return importlib.import_module(f"stanchion.stores.{backend}.{module}")
+    except ModuleNotFoundError as error:
+        if error.name in {"redis", "asyncpg"}:
+            raise SettingsError(
+                f"the store needs a driver that is not installed: pip install 'stanchion[{backend}]'"
+            ) from error
+        raise

@@ -15,6 +15,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+EPOCH_S = 1_767_225_600.0  # stores count from 2026-01-01 UTC: smaller numbers leave a double more digits
+
 
 class StoreLost(Exception):
     """The store gave no answer: no connection, too slow, or an error of its own.  Names no password.
@@ -69,14 +71,19 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     )
 
 
+def giving_back(takes: Sequence[Take]) -> list[Change]:
+    """The changes that undo these takes."""
+    return [Change(take.meter, cost_s=-take.cost_s) for take in takes]
+
+
 class Limits(Protocol):
     """Rate limits and slots, shared by all who open the same store."""
 
     async def take(self, takes: Sequence[Take], slots: Sequence[Slot], holder: str) -> Taken:
         """Take all of it for `holder`, or nothing.  Names each meter and each slot once.
 
-        A slot that `holder` already has is renewed.  Cancelled on its way, the slots are given back and what was
-        booked stays booked until the provider's next word.
+        A slot that `holder` already has is renewed.  If the caller is cancelled meanwhile, what was taken is
+        given back; PostgreSQL gives back the slots alone, and what was booked stays until the provider's word.
         """
         ...
 

@@ -1,0 +1,97 @@
+"""One SQLite file and the one thread that talks to it.
+
+Processes that open the same file act as one: each step is a transaction that begins by locking the file for
+writing.  A step waits at most `BUSY_S` for others, then StoreLost is raised.  The file must lie on a disk of this
+machine: locks over a network do not hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.resources import files
+from typing import TypeVar
+
+from stanchion.stores.protocols import EPOCH_S, StoreLost
+
+T = TypeVar("T")
+BUSY_S = 2.0  # a step waits so long for other processes
+_OPENINGS = 20  # tries to open: while another process makes the file, SQLite answers "locked" without waiting
+
+
+class SqliteFile:
+    """Runs steps one after another in a thread of its own; opens at the first."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stanchion-sqlite")
+        self._connection: sqlite3.Connection | None = None
+
+    async def run(self, step: Callable[[sqlite3.Connection, float], T]) -> T:
+        """Run `step(connection, now)` as one transaction and return what it returned."""
+        return await asyncio.wrap_future(self.submit(step))
+
+    def submit(self, step: Callable[[sqlite3.Connection, float], T]) -> Future[T]:
+        """As `run`, and go on at once: steps are done in the order in which they were submitted."""
+        try:
+            return self._thread.submit(self._step, step)
+        except RuntimeError:
+            raise StoreLost(f"{self._path} was closed") from None
+
+    async def aclose(self) -> None:
+        """Close, when what was submitted is done."""
+
+        def close() -> None:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+        try:
+            await asyncio.wrap_future(self._thread.submit(close))
+        except RuntimeError:
+            return  # closed before
+        self._thread.shutdown(wait=False)
+
+    def _step(self, step: Callable[[sqlite3.Connection, float], T]) -> T:
+        try:
+            if self._connection is None:
+                self._connection = self._open()
+            connection = self._connection
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                done = step(connection, time.time() - EPOCH_S)
+                connection.execute("COMMIT")
+                return done
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise StoreLost(f"{self._path}: {error}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))  # it is nobody else's business
+        except OSError as error:
+            raise StoreLost(f"{self._path} cannot be opened: {error.strerror}") from error
+        for left in reversed(range(_OPENINGS)):
+            connection = sqlite3.connect(
+                self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+            )
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")  # no wait for the disk at each step
+                tables = files("stanchion.stores.sqlite").joinpath("tables.sql").read_text(encoding="utf-8")
+                connection.executescript(f"BEGIN IMMEDIATE; {tables} COMMIT;")
+                return connection
+            except sqlite3.OperationalError:
+                connection.close()
+                if not left:
+                    raise
+                threading.Event().wait(0.05)
+        raise AssertionError("the last try raises")

@@ -1,0 +1,117 @@
+"""Each contract test runs on every backend: memory, SQLite, Redis, PostgreSQL; the latter two on real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from stanchion.core.clock import Clock
+from stanchion.stores.opening import open_key_book, open_limits
+from stanchion.stores.protocols import KeyBook, Limits
+from tests.contract.servers import Missing, PostgresServer, RedisServer
+
+SHARED = ["sqlite", "redis", "postgres"]  # what another process can open
+BACKENDS = ["memory", *SHARED]
+TABLES = "stanchion_meter, stanchion_slot, stanchion_member, stanchion_pepper, stanchion_key_report"
+
+
+class Place:
+    """One empty store, and as many clients of it as a test wants."""
+
+    def __init__(self, backend: str, url: str) -> None:
+        self.backend = backend
+        self.url = url
+        self._limits: list[Limits] = []
+        self._books: list[KeyBook] = []
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes can open it."""
+        return self.backend in SHARED
+
+    def limits(self) -> Limits:
+        if not self._limits or self.shared:
+            self._limits.append(open_limits(self.url, Clock()))
+        return self._limits[-1]
+
+    def key_book(self) -> KeyBook:
+        if not self._books or self.shared:
+            self._books.append(open_key_book(self.url))
+        return self._books[-1]
+
+    async def aclose(self) -> None:
+        for each in (*self._limits, *self._books):
+            await each.aclose()
+
+
+def missing(error: Missing) -> None:
+    """Skip on a developer's machine, fail where everything is expected to be there."""
+    if os.environ.get("CI"):
+        pytest.fail(str(error))
+    pytest.skip(str(error))
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    try:
+        server = RedisServer()
+    except Missing as error:
+        missing(error)
+        return
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    try:
+        server = PostgresServer()
+    except Missing as error:
+        missing(error)
+        return
+    with server:
+        yield server
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty store."""
+    if backend == "redis":
+        redis: RedisServer = request.getfixturevalue("redis_server")
+        redis.empty()
+        return redis.url
+    if backend == "postgres":
+        postgres: PostgresServer = request.getfixturevalue("postgres_server")
+        asyncio.run(cleared(postgres.url))
+        return postgres.url
+    return f"sqlite://{tmp_path}/store.db" if backend == "sqlite" else "memory"
+
+
+async def cleared(url: str) -> None:
+    import asyncpg
+
+    connection = await asyncpg.connect(url)
+    if await connection.fetchval("SELECT to_regclass('stanchion_meter') IS NOT NULL"):
+        await connection.execute(f"TRUNCATE {TABLES}; TRUNCATE stanchion_key_order RESTART IDENTITY")
+    await connection.close()
+
+
+@pytest.fixture
+async def place(backend: str, url: str) -> AsyncIterator[Place]:
+    it = Place(backend, url)
+    yield it
+    await it.aclose()
