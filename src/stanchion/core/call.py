@@ -7,7 +7,7 @@ import itertools
 import math
 import os
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
@@ -15,6 +15,8 @@ from stanchion.core.errors import InvalidCall
 from stanchion.core.trail import Trail
 
 T = TypeVar("T")
+Priority = Literal["interactive", "batch"]
+PRIORITIES: frozenset[str] = frozenset(("interactive", "batch"))
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _NOTHING: Mapping[Any, Any] = {}
@@ -149,6 +151,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     never: frozenset[str] = frozenset()  # those that refused for good: not again
     patience: Patience = Patience()
     caller: str = ""  # who asks, as a fingerprint; "" where there is only one
+    priority: Priority = "interactive"  # who waits for it: a person, or a job that may take its time
     idempotency_key: str | None = None
     headers: Mapping[str, str] = _NOTHING  # to forward, allow-listed by the face
     options: Mapping[type[Any], Any] = _NOTHING  # one type per policy; over the configured ones

@@ -168,3 +168,12 @@ class Metrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """Give all metrics to a scrape."""
         return [each.family() for each in vars(self).values() if isinstance(each, Tallies | Spreads)]
+        self.line_waiting = Tallies(
+            "stanchion_line_waiting", "Calls that wait for an endpoint now", ("priority",), gauge=True
+        )
+        self.line_seconds = Spreads(
+            "stanchion_line_seconds", "How long calls waited that had to, and were served", ("priority",)
+        )
+        self.line_refused = Tallies(
+            "stanchion_line_refused", "Calls that might not wait, or no longer", ("reason",)
+        )

@@ -1,4 +1,4 @@
-"""Which endpoint takes a call: one that is ready, was not tried yet, and has the least open for its weight."""
+"""Which endpoint takes a call: one that is ready, was not tried yet, is least full, and has the least open."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     in_flight: int
     weight: float = 1.0  # its share of the load
     avoid: bool = False  # it failed this call before
+    fill: float = 0.0  # how much of its quota is used, 0 to 1
 
 
 def choose(candidates: Sequence[Candidate], *, turn: int) -> int | None:
     """Return the index of the best candidate that is ready now, or None.
 
-    One to avoid is taken only where no other is ready.  Ties go round: `turn` is any growing number.
+    One to avoid is taken only where no other is ready.  Several keys fill like water: of those that are
+    ready the least filled goes first, by tenths, so that nearly equal ones share by load and weight.  Ties
+    go round: `turn` is any growing number.
     """
     best: int | None = None
-    best_rank = (True, math.inf)
+    best_rank = (True, math.inf, math.inf)
     count = len(candidates)
     for step in range(count):
         index = (turn + step) % count
         candidate = candidates[index]
         if candidate.ready_in_s > 0:
             continue
-        rank = (candidate.avoid, (candidate.in_flight + 1) / candidate.weight)
+        rank = (candidate.avoid, candidate.fill * 10 // 1, (candidate.in_flight + 1) / candidate.weight)
         if best is None or rank < best_rank:
             best, best_rank = index, rank
     return best

@@ -33,6 +33,7 @@ class ScriptedProvider:
         self.ends: list[End] = []  # of the replies that began
         self.open = 0  # replies that began and did not end
         self.rests_until = 0.0  # as an Endpoint: not ready before this time
+        self.full_until = 0.0  # as an Endpoint: its quota is used up before this time
         self.open_most = 0  # as an Endpoint: how many replies may be open; 0 is any number
         self.filled = 0.0  # as an Endpoint: how much of its quota is used
         self._wakes: list[Callable[[], None]] = []
@@ -46,8 +47,8 @@ class ScriptedProvider:
 
     @property
     def last_failure(self) -> str:
-        """Say why it last failed: a script knows no reason."""
-        return ""
+        """Say that it rests; a script knows no other reason."""
+        return "resting" if self.rests_until > asyncio.get_running_loop().time() else ""
 
     @property
     def in_flight(self) -> int:
@@ -59,7 +60,7 @@ class ScriptedProvider:
         del call
         if self.open_most and self.open >= self.open_most:
             return math.inf
-        return max(0.0, self.rests_until - now)
+        return max(0.0, self.rests_until - now, self.full_until - now)
 
     def fill(self) -> float:
         """Say how much of its quota is used."""

@@ -1,0 +1,300 @@
+"""The line before one set of endpoints: the head goes to whichever is ready first.
+
+It has no task.  It looks when something happens: a call comes or leaves, an endpoint wakes it, or the alarm
+set to when the first endpoint says it is ready rings.  An endpoint is handed to one call at a time: the next
+is handed on after that call's task went on and the endpoint has counted it, so two calls never take one place.
+
+The head is not overtaken, however large it is: a small call that passed a large one would take the quota
+that the large one waits for, and the next would too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+
+from stanchion.core.call import Call
+from stanchion.core.errors import DeadlineExceeded, StanchionError, Unavailable
+from stanchion.core.service import Endpoint
+from stanchion.policies.waiting_room import WaitingRoom
+from stanchion.rules.endpoint_choice import Candidate, choose, soonest_s
+from stanchion.rules.fair_share import Entry
+from stanchion.rules.fairness import FairQueue
+from stanchion.rules.pace import Pace
+
+_RANG_LEAST_S = 0.001  # seconds: an endpoint that is not ready when it said gets so much more
+_COST_BYTES = 4096  # a body of that size costs as much again as a call: about a thousand tokens
+
+
+class Waiter:
+    """One call that waits for its turn."""
+
+    __slots__ = ("alarm", "call", "counted", "entry", "future", "give_up_at", "line", "rest_most_s", "size")
+
+    def __init__(self, call: Call, size: int, line: Line, rest_most_s: float) -> None:
+        self.call = call
+        self.size = size
+        self.line = line
+        self.rest_most_s = rest_most_s  # it is not worth waiting longer where all endpoints rest
+        self.give_up_at = math.inf
+        self.alarm = 0
+        self.counted = False  # it counts as open
+        self.entry: Entry[Waiter]
+        self.future: asyncio.Future[Endpoint]
+
+    def ring(self) -> None:
+        """Give up: its time is over."""
+        self.line.give_up(self)
+
+
+class Line:
+    """Those who wait for one of these endpoints."""
+
+    def __init__(self, endpoints: Sequence[tuple[Endpoint, float]], room: WaitingRoom) -> None:
+        self.endpoints = endpoints
+        self._room = room
+        options = room.options
+        self._queue = FairQueue[Waiter](
+            ageing_s=options.ageing_s, batch_share=options.batch_share, weights=options.weights
+        )
+        self._pace = Pace(room.clock.now())
+        self._handing = 0  # calls that were given an endpoint and did not go on yet
+        self._alarm = 0
+        self._rings_at = math.inf
+        self._turn = 0
+
+    # --- coming and leaving ---------------------------------------------------------------------------
+
+    def join(self, call: Call, rest_most_s: float, *, front: bool = False) -> Waiter:
+        """Let a call wait.  Raises Unavailable if its turn would come too late."""
+        room, now = self._room, self._room.clock.now()
+        size = len(call.body.raw)
+        cost = 1.0 + size / _COST_BYTES
+        batch = call.priority == "batch"
+        waiter = Waiter(call, size, self, rest_most_s)
+        work_s = self._pace.wait_s(now, self._queue.ahead(call.caller, batch=batch))
+        shed = room.shed(call.caller, size, work_s)
+        if shed is not None:
+            raise shed
+        self._bound(waiter, now, work_s)
+        waiter.entry = self._queue.push(
+            waiter, caller=call.caller, now=now, cost=cost, batch=batch, front=front or call.attempt > 1
+        )
+        self._came(waiter)
+        if self._queue.head(now) is waiter.entry:
+            self.serve()
+        return waiter
+
+    def _bound(self, waiter: Waiter, now: float, work_s: float) -> None:
+        """Set when a call gives up.  Raises Unavailable if that is before its turn."""
+        call, room = waiter.call, self._room
+        candidates = self._candidates(call, now)
+        soonest = soonest_s(candidates)
+        if soonest > waiter.rest_most_s and self._all_rest():
+            raise self.resting(soonest)
+        most_s = waiter.rest_most_s  # where another target follows, it may be free
+        if call.last_target:
+            options = room.options
+            most_s = options.interactive_wait_most_s
+            if call.priority == "batch":
+                most_s = options.batch_wait_most_s or math.inf
+        waiter.give_up_at = min(now + most_s, call.deadline)
+        wait_s = work_s + (0.0 if math.isinf(soonest) else soonest)
+        if now + wait_s > waiter.give_up_at:
+            if self._all_rest():
+                raise self.resting(wait_s)
+            reason = "deadline_too_near" if now + wait_s > call.deadline else "line_too_long"
+            raise room.refusal(reason, wait_s, f" (estimate: {wait_s:.3g} s)")
+
+    def put_back(self, waiter: Waiter, endpoint: Endpoint, wait_s: float) -> None:
+        """Let a call wait again that found no room after all; nobody goes there before `wait_s`."""
+        self._room.rest(endpoint, wait_s)
+        entry = waiter.entry
+        if waiter.line is self:
+            self._pace.did(self._room.clock.now(), -entry.cost)
+            self._queue.put_back(entry)
+        else:  # its own line was empty meanwhile and is gone
+            waiter.line = self
+            waiter.entry = self._queue.push(
+                waiter, caller=entry.caller, now=entry.at, cost=entry.cost, batch=entry.batch, front=True
+            )
+        self._came(waiter)
+        self.serve()
+
+    def left(self, waiter: Waiter) -> None:
+        """Take out a call whose task was cancelled; if it had its turn already, pass the turn on."""
+        future = waiter.future
+        if waiter.entry.waiting:
+            self._take_out(waiter)
+            self.serve()
+        elif not future.cancelled() and future.exception() is None:
+            if waiter.counted:
+                self._room.closed(waiter.call.caller)
+            self._room.handed.discard(future.result())
+            self._went_on(future.result())
+
+    def goes_on(self, endpoint: Endpoint) -> None:
+        """Note that a call's task goes on and asks the endpoint now, before anything else happens."""
+        self._room.handed.discard(endpoint)
+        self._room.clock.loop.call_soon(self._went_on, endpoint)
+
+    def _went_on(self, endpoint: Endpoint) -> None:
+        self._handing -= 1
+        self._room.woken(endpoint)
+        self._forget_if_empty()
+
+    def give_up(self, waiter: Waiter) -> None:
+        """End a wait whose time is over, unless its turn comes just now."""
+        self.serve()
+        if not waiter.entry.waiting or waiter.future.done():
+            return
+        if self._room.clock.now() >= waiter.call.deadline:
+            error: StanchionError = DeadlineExceeded("the call's deadline passed before its turn came")
+        else:
+            wait_s = self._pace.wait_s(self._room.clock.now(), self._queue.ahead(waiter.call.caller))
+            error = self._room.refusal("line_wait_over", wait_s)
+        self._fail(waiter, error)
+        self.serve()
+
+    def unpark(self, caller: str) -> None:
+        """Serve a caller again that had as much open as it may."""
+        self._queue.unpark(caller)
+        self.serve()
+
+    # --- serving ----------------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Give every endpoint that is ready to whose turn it is."""
+        room, queue = self._room, self._queue
+        now = room.clock.now()
+        while (entry := queue.head(now)) is not None:
+            waiter = entry.item
+            caller = waiter.call.caller
+            if waiter.future.done():  # cancelled, and its task did not go on yet
+                self._take_out(waiter)
+                continue
+            if room.at_most(caller):
+                queue.park(caller)
+                room.parked.setdefault(caller, set()).add(self)
+                continue
+            candidates = self._candidates(waiter.call, now)
+            self._turn += 1
+            chosen = choose(candidates, turn=self._turn)
+            if chosen is not None:
+                self._hand(self.endpoints[chosen][0], now)
+                continue
+            soonest = soonest_s(candidates)
+            if soonest > waiter.rest_most_s and self._all_rest():
+                self._fail(waiter, self.resting(soonest))
+                continue
+            self._set_alarm(now, soonest)
+            return
+        self._set_alarm(now, math.inf)
+        self._forget_if_empty()
+
+    def _hand(self, endpoint: Endpoint, now: float) -> None:
+        room = self._room
+        entry = self._queue.pop(now)
+        assert entry is not None  # noqa: S101 - it is the head that was looked at
+        waiter = entry.item
+        self._handing += 1
+        room.handed.add(endpoint)
+        wanting = room.wanting[endpoint]
+        del wanting[self]  # the next turn there is another line's
+        wanting[self] = None
+        waiter.counted = room.counts
+        if waiter.counted:
+            room.opened(waiter.call.caller)
+        self._gone(waiter)
+        self._pace.did(now, entry.cost)
+        room.metrics.line_seconds.of(waiter.call.priority).observe(now - entry.at)
+        waiter.future.set_result(endpoint)
+
+    def _candidates(self, call: Call, now: float) -> list[Candidate]:
+        room, avoid = self._room, call.avoid
+        return [
+            Candidate(
+                max(endpoint.ready_in(now, call), room.ready_in(endpoint, now)),
+                endpoint.in_flight,
+                weight,
+                endpoint.name in avoid,
+                endpoint.fill(),
+            )
+            for endpoint, weight in self.endpoints
+        ]
+
+    def _all_rest(self) -> bool:
+        """Say whether none is only busy: each rests after a failure."""
+        handed = self._room.handed
+        return all(endpoint.last_failure and endpoint not in handed for endpoint, _ in self.endpoints)
+
+    def resting(self, wait_s: float) -> Unavailable:
+        """Make the error of a call that nobody could answer."""
+        why = ", ".join(
+            f"{endpoint.name}: {endpoint.last_failure or 'busy'}" for endpoint, _ in self.endpoints
+        )
+        return Unavailable(
+            f"every endpoint that could answer is resting ({why})",
+            retry_after_s=1.0 if math.isinf(wait_s) else max(wait_s, 0.05),
+        )
+
+    # --- book-keeping -----------------------------------------------------------------------------------
+
+    def _came(self, waiter: Waiter) -> None:
+        room, call = self._room, waiter.call
+        waiter.future = room.clock.loop.create_future()
+        room.crowd.came(call.caller, waiter.size)
+        room.metrics.line_waiting.of(call.priority).inc()
+        if waiter.give_up_at < math.inf:
+            waiter.alarm = room.clock.set(waiter.give_up_at, waiter.ring)
+        self._stand()
+
+    def _gone(self, waiter: Waiter) -> None:
+        room, call = self._room, waiter.call
+        room.crowd.went(call.caller, waiter.size)
+        room.metrics.line_waiting.of(call.priority).dec()
+        room.clock.take_back(waiter.alarm)
+
+    def _take_out(self, waiter: Waiter) -> None:
+        self._queue.remove(waiter.entry)
+        self._gone(waiter)
+
+    def _fail(self, waiter: Waiter, error: StanchionError) -> None:
+        self._take_out(waiter)
+        waiter.future.set_exception(error)
+
+    def _set_alarm(self, now: float, wait_s: float) -> None:
+        rings_at = now + wait_s
+        if rings_at == self._rings_at:
+            return
+        self._room.clock.take_back(self._alarm)
+        self._rings_at = rings_at
+        if wait_s < math.inf:
+            self._alarm = self._room.clock.set(rings_at, self._ring)
+
+    def _ring(self) -> None:
+        self._rings_at = math.inf
+        self.serve()
+        if self._rings_at - self._room.clock.now() < _RANG_LEAST_S:
+            self._set_alarm(self._room.clock.now(), _RANG_LEAST_S)
+
+    def _stand(self) -> None:
+        """Be known, so that who comes later joins, and endpoints wake it."""
+        room = self._room
+        key = tuple(endpoint for endpoint, _ in self.endpoints)
+        if room.lines.setdefault(key, self) is self:
+            for endpoint in key:
+                room.wants(self, endpoint)
+
+    def _forget_if_empty(self) -> None:
+        if self._queue or self._handing:
+            return
+        room = self._room
+        key = tuple(endpoint for endpoint, _ in self.endpoints)
+        if room.lines.get(key) is self:
+            del room.lines[key]
+        for endpoint in key:
+            wanting = room.wanting.get(endpoint)
+            if wanting is not None and wanting.pop(self, 0) is None and not wanting:
+                del room.wanting[endpoint]
