@@ -9,16 +9,18 @@ import msgspec
 from stanchion.simulator.answer import ENCODER
 from stanchion.simulator.errors import ApiError
 from stanchion.simulator.exchange import Exchange
+from stanchion.simulator.keys import KeyPlan
 from stanchion.simulator.state import State
 
 INDEX = {
     "name": "stanchion simulator",
     "base_url": "/v1",
-    "paths": ["/_sim/calls?since=ID", "/_sim/faults", "/_sim/open"],
+    "paths": ["/_sim/calls?since=ID", "/_sim/faults", "/_sim/keys", "/_sim/open"],
 }
 _ALLOWED = {
     "/_sim/calls": ("GET", "DELETE"),
     "/_sim/faults": ("GET", "PUT", "DELETE"),
+    "/_sim/keys": ("GET", "PUT", "DELETE"),
     "/_sim/open": ("GET",),
     "/": ("GET", "HEAD"),
     "/healthz": ("GET", "HEAD"),
@@ -59,6 +61,12 @@ def _answer(state: State, exchange: Exchange) -> object:
             except ValueError as error:
                 raise ApiError(400, f"{error}.", param="faults") from error
         return {"faults": state.faults.pending()}
+    if request.path == "/_sim/keys":
+        if request.method == "PUT":
+            state.keys.set(_read_keys(request.body))
+        elif request.method == "DELETE":
+            state.keys.clear()
+        return {"keys": state.keys.shown()}
     if request.path == "/_sim/open":
         return {"connections": state.open_connections(), "streams": state.open_streams}
     return INDEX
@@ -75,6 +83,19 @@ def read_faults(body: bytes) -> list[str | dict[str, object]]:
 
 class _Plan(msgspec.Struct, forbid_unknown_fields=True):
     faults: list[str | dict[str, object]]
+
+
+def _read_keys(body: bytes) -> list[KeyPlan]:
+    """A JSON list of keys, or an object with that list under `keys`. Raises ApiError, without the keys."""
+    try:
+        given = msgspec.json.decode(body, type=list[KeyPlan] | _Keys)
+    except msgspec.MsgspecError as error:
+        raise ApiError(400, f"The keys cannot be read: {error}.", param="keys") from None
+    return given.keys if isinstance(given, _Keys) else given
+
+
+class _Keys(msgspec.Struct, forbid_unknown_fields=True):
+    keys: list[KeyPlan]
 
 
 def _since(query: str) -> int:

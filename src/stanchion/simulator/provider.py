@@ -13,6 +13,7 @@ from stanchion.simulator import admin
 from stanchion.simulator.attempt import ENDPOINTS, Attempt
 from stanchion.simulator.errors import ApiError, code_error
 from stanchion.simulator.exchange import Exchange
+from stanchion.simulator.keys import refuse
 from stanchion.simulator.log import KEPT_HEADERS, CallRecord, fingerprint
 from stanchion.simulator.models import model_json, models_json
 from stanchion.simulator.state import State
@@ -37,7 +38,7 @@ class Provider:
         self._state.calls.add(record)
         began = time.perf_counter()
         try:
-            self._authorize(request.header("authorization"))
+            self._authorize(request.header("authorization"), record, lists=path == "/v1/models")
             endpoint = ENDPOINTS.get(path)
             if endpoint is None:
                 self._models(exchange, path)
@@ -69,7 +70,11 @@ class Provider:
             },
         )
 
-    def _authorize(self, authorization: str) -> None:
+    def _authorize(self, authorization: str, record: CallRecord, *, lists: bool) -> None:
+        plan = self._state.keys.of(record.key_fingerprint)
+        if plan is not None:
+            refuse(plan, lists=lists)
+            return
         if not self._state.options.keys:
             return
         key = authorization.removeprefix("Bearer ").strip()

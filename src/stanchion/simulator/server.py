@@ -10,6 +10,7 @@ from types import TracebackType
 from stanchion.simulator import tokens
 from stanchion.simulator.connection import Connection
 from stanchion.simulator.faults import FaultPlan
+from stanchion.simulator.keys import KeyTable
 from stanchion.simulator.log import CallLog
 from stanchion.simulator.options import SimulatorOptions
 from stanchion.simulator.provider import Provider
@@ -96,6 +97,11 @@ class Simulator:
     def calls(self) -> CallLog:
         """What arrived."""
         return self._state.calls
+
+    @property
+    def keys(self) -> KeyTable:
+        """What has become of single keys."""
+        return self._state.keys
 
     @property
     def faults(self) -> FaultPlan:

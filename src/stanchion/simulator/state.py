@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from stanchion.simulator.faults import FaultPlan
+from stanchion.simulator.keys import KeyTable
 from stanchion.simulator.log import CallLog, CallRecord
 from stanchion.simulator.options import SimulatorOptions
 from stanchion.simulator.prompt_cache import PromptCache
@@ -26,14 +27,20 @@ class State:
             organization=options.organization,
         )
         self.cache = PromptCache()
+        self.keys = KeyTable()
         self.open_streams = 0
         self.open_connections = open_connections
 
     def headers(self, record: CallRecord, began: float) -> list[tuple[str, str]]:
         """The headers of every reply; `began` is of `time.perf_counter`."""
-        return [
+        plan = self.keys.of(record.key_fingerprint)
+        organization = plan.organization if plan is not None else ""
+        headers = [
             ("x-request-id", record.request_id),
             ("openai-version", "2020-10-01"),
-            ("openai-organization", self.options.organization),
+            ("openai-organization", organization or self.options.organization),
             ("openai-processing-ms", str(int((time.perf_counter() - began) * 1000))),
         ]
+        if plan is not None and plan.project:
+            headers.append(("openai-project", plan.project))
+        return headers
