@@ -52,6 +52,9 @@ class Catalog:
         """Take over the endpoints of an older catalog whose settings did not change: their health stays."""
         if self._settings.health == older._settings.health and (
             self._settings.attempt_timeout == older._settings.attempt_timeout
+            and _places(self._settings) == _places(older._settings)
+            and self._settings.rate_limit == older._settings.rate_limit
+            and _limits(self._settings) == _limits(older._settings)
         ):
             self._made.update(older._made)
 
@@ -206,6 +209,15 @@ class Catalog:
     def _forget_unused(self) -> None:
         used = {id(endpoint) for each in self._endpoints.values() for endpoint, _ in each}
         self._made = {spec: made for spec, made in self._made.items() if id(made) in used}
+
+
+def _limits(settings: Settings) -> dict[str, LimitSettings]:
+    return {name: each.limits for name, each in settings.providers.items()}
+
+
+def _places(settings: Settings) -> dict[str, int]:
+    """Return how many calls may be open at each provider."""
+    return {name: each.open_most for name, each in settings.providers.items()}
 
 
 def _options(route: RouteSettings) -> dict[type[Any], Any]:

@@ -28,6 +28,9 @@ _MAY_BE_ZERO = frozenset(
         "retry.budget_floor",
         "resume.most",
         "balance.wait_most_s",
+        "line.batch_wait_most_s",
+        "line.open_most",
+        "line.caller_open_most",
         "idempotency.life_s",
     }
 )
@@ -41,10 +44,19 @@ def check(settings: Settings, environ: Mapping[str, str]) -> None:
         raise SettingsError("gateway.port must be at most 65535")
     for name, provider in settings.providers.items():
         _check_provider(name, provider, environ)
+    _check_line(settings)
     _check_prices(settings)
     _check_ca_file(settings)
     for name, route in settings.routes.items():
         _check_route(f"routes.{name}", route, settings)
+
+
+def _check_line(settings: Settings) -> None:
+    if settings.line.batch_share >= 1:
+        raise SettingsError("line.batch_share must be less than 1: the rest is for interactive calls")
+    for caller, weight in settings.line.weights.items():
+        if not 0 < weight < math.inf:
+            raise SettingsError(f"line.weights.{caller} is {weight}: it must be more than 0")
 
 
 def _check_prices(settings: Settings) -> None:
@@ -99,6 +111,8 @@ def _check_provider(name: str, provider: ProviderSettings, environ: Mapping[str,
     _check_url(f"{at}.base_url", provider.base_url or preset.base_url)
     if not 0 < provider.weight < math.inf:
         raise SettingsError(f"{at}.weight must be more than 0")
+    if provider.open_most < 0:
+        raise SettingsError(f"{at}.open_most must be 0, which is any number, or more")
     for header, value in provider.headers.items():
         if not (header + value).isascii() or any(ord(c) < 32 or ord(c) == 127 for c in header + value):
             raise SettingsError(f"{at}.headers: {header!r} has a name or value that cannot be sent")

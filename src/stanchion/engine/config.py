@@ -119,7 +119,7 @@ def _put(tree: dict[str, Any], origins: dict[str, str], key: str, value: Any, or
         tree = tree.setdefault(name, {})
         if not isinstance(tree, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise SettingsError(f"{origin}: {key!r} goes through something that is no table")
-    if isinstance(value, str) and value.startswith("["):
+    if isinstance(value, str) and value.startswith(("[", "{")):
         value = _list(value, key, origin)
     tree[last] = value
     origins[key] = origin
@@ -129,7 +129,9 @@ def _list(text: str, key: str, origin: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        raise SettingsError(f'{key} from {origin} must be a list such as ["a", "b"]') from None
+        raise SettingsError(
+            f'{key} from {origin} must be a list such as ["a", "b"], or a table: {{ a = 1 }}'
+        ) from None
 
 
 def _key_of_variable(name: str) -> str:

@@ -15,6 +15,8 @@ from stanchion.policies.balance import BalanceOptions
 from stanchion.policies.deadline import DeadlineOptions
 from stanchion.policies.gather import GatherOptions
 from stanchion.policies.idempotency import IdempotencyOptions
+from stanchion.policies.line_options import LineOptions
+from stanchion.policies.rate_limit import RateLimitOptions
 from stanchion.policies.resume import ResumeOptions
 from stanchion.policies.retry import RetryOptions
 from stanchion.providers.http import HttpOptions
@@ -45,6 +47,9 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     deadline: DeadlineOptions | None = None
     retry: RetryOptions | None = None
     resume: ResumeOptions | None = None
+    open_most: int = 0  # calls open at once with one of its keys and one model; 0 is any number
+    limits: LimitSettings = LimitSettings()  # what is known or wanted of its rate limits
+    reserves_output: bool | None = None  # it charges max_tokens before it admits a call
     attempt_timeout: AttemptTimeoutOptions | None = None
     gather: GatherOptions | None = None
 
@@ -115,6 +120,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "log": LogSettings,
+    line: LineOptions = LineOptions()
     "gateway": GatewayOptions,
     "deadline": DeadlineOptions,
     "attempt_timeout": AttemptTimeoutOptions,
@@ -134,3 +140,4 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "prices": PriceSettings,
 }
 ROUTE_SECTIONS = ("deadline", "retry", "resume", "attempt_timeout", "gather")
+    "line": LineOptions,

@@ -49,6 +49,11 @@ class Health:
         """Say in how many seconds a call may pass."""
         return self._breaker.ready_in(now)
 
+    @property
+    def resting(self) -> bool:
+        """Say whether it failed and is left alone, or has its probe out.  Told to come later is no rest."""
+        return self._breaker.state is not State.CLOSED
+
     def watch(self, wake: Callable[[], None]) -> None:
         """Call `wake` when a probe is over: until then nobody knows when a call may pass."""
         self._wakes.append(wake)
