@@ -31,6 +31,7 @@ from stanchion.observe.logs import log_event
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.idempotency import Idempotency
 from stanchion.providers.http import HttpClient
+from stanchion.policies.waiting_room import WaitingRoom
 from stanchion.providers.key_check import check_key
 from stanchion.providers.openai import EndpointSpec, OpenAIEndpoint
 from stanchion.stores.opening import open_key_book
@@ -46,7 +47,7 @@ class Engine:
     def __init__(self, loaded: Loaded, *, metrics: Metrics | None = None) -> None:
         self.metrics = metrics or Metrics()
         self.clock = Clock()
-        self._shared = Shared(self.metrics, self.clock)
+        self._shared = Shared(self.metrics, self.clock, room=WaitingRoom(self.metrics, self.clock))
         self.loaded = loaded
         self._tasks: asyncio.TaskGroup | None = None
         self._running: set[asyncio.Task[None]] = set()

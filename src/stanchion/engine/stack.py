@@ -21,10 +21,12 @@ from stanchion.policies.gather import Gather
 from stanchion.policies.health import Health
 from stanchion.policies.idempotency import Idempotency
 from stanchion.policies.record import Record
+from stanchion.policies.places import Places
 from stanchion.policies.resume import Resume
 from stanchion.policies.retry import Retry
 from stanchion.policies.trace_attempt import TraceAttempt
 from stanchion.policies.validate import Validate
+from stanchion.policies.waiting_room import WaitingRoom
 
 
 class Shared(msgspec.Struct, frozen=True):
@@ -32,6 +34,7 @@ class Shared(msgspec.Struct, frozen=True):
 
     metrics: Metrics
     clock: Clock
+    room: WaitingRoom | None = None  # who waits and what is open; outlives a reload
 
 
 def call_stack(
@@ -39,7 +42,9 @@ def call_stack(
 ) -> Service:
     """Everything that happens once per call."""
     metrics, clock = shared.metrics, shared.clock
-    balance = Balance(endpoints, settings.balance, clock)
+    room = shared.room or WaitingRoom(metrics, clock)
+    room.options = settings.line
+    balance = Balance(endpoints, settings.balance, clock, room=room)
     return stack(
         Record(metrics, clock),  # outermost: refusals and replays are counted too
         Deadline(settings.deadline, clock),  # above all that waits: one budget of time
@@ -70,11 +75,14 @@ class EndpointStack:
     ) -> None:
         metrics, clock = shared.metrics, shared.clock
         self.name = name
+        provider_settings = settings.providers.get(name.partition("/")[0])
+        self._places = Places(provider_settings.open_most if provider_settings is not None else 0)
         self._model = model
         self._key = key  # its quarantine stands beside health: it is one for all models
         self._health = Health(name, settings.health, metrics, clock, keyed=key is not None)
         self._service = stack(
             self._health,  # on top: what rests is asked for nothing; tells Balance through ready_in
+            self._places,  # above the quota: who waits for a place has booked nothing
             AttemptTimeout(settings.attempt_timeout),  # bounds one try, so that Retry may act on it
             TraceAttempt(name, model, metrics, clock),  # innermost: sees what really goes out
             service=provider,
@@ -87,23 +95,26 @@ class EndpointStack:
 
     @property
     def last_failure(self) -> str:
-        """Say by its code why it last failed."""
+        """Say by its code why it rests; "" if it does not, or only for its quota or its places."""
         resting = self._key.quarantine if self._key is not None else None
-        return resting.code if resting is not None else self._health.last_failure
+        if resting is not None:
+            return resting.code
+        return self._health.last_failure if self._health.resting else ""
 
     def ready_in(self, now: float, call: Call | None = None) -> float:
         """Say in how many seconds a call could start; `inf` is unknown, and a wake will come."""
         del call  # nobody here asks how large it is
-        rest_s = self._health.ready_in(now)
+        rest_s = max(self._health.ready_in(now), self._places.ready_in())
         return rest_s if self._key is None else max(rest_s, self._key.ready_in(now, self._model))
 
     def fill(self) -> float:
         """Say how much of its quota is used now."""
-        return 0.0
+        return self._places.fill()
 
     def watch(self, wake: Callable[[], None]) -> None:
         """Call `wake` when it may be ready earlier than it said."""
         self._health.watch(wake)
+        self._places.watch(wake)
         if self._key is not None:
             self._key.watch(wake)
 
