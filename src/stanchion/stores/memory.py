@@ -112,7 +112,7 @@ class MemoryLimits:
 def apply(change: Change, meter: Meter, now: float) -> None:
     """Follow the news, in the order that all stores share."""
     if change.seen is not None:
-        meter.heard(change.seen.at, change.seen.booked_s, change.seen.depth_s)
+        meter.heard(change.seen.at, change.seen.booked_s, change.seen.depth_s, change.seen.gain)
     if change.cost_s:
         meter.book(now, change.cost_s)
     if change.hold_s > 0:

@@ -58,6 +58,7 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
     at: float  # `Taken.at` and `Taken.booked_s` of that call
     booked_s: float
     depth_s: float  # how long until full, at the moment when that call was admitted there
+    gain: float = 1.0  # how much of the way to it is gone at once
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -82,8 +83,8 @@ class Limits(Protocol):
     async def take(self, takes: Sequence[Take], slots: Sequence[Slot], holder: str) -> Taken:
         """Take all of it for `holder`, or nothing.  Names each meter and each slot once.
 
-        A slot that `holder` already has is renewed.  If the caller is cancelled meanwhile, what was taken is
-        given back; PostgreSQL gives back the slots alone, and what was booked stays until the provider's word.
+        A slot that `holder` already has is renewed.  If the caller is cancelled meanwhile, what was taken
+        is given back; where even that fails, slots expire and meters run off.
         """
         ...
 

@@ -1,25 +1,32 @@
-"""A bounded pool of connections to one PostgreSQL database, opened and set up at the first question.
+"""A few connections to one PostgreSQL database, each served by a task, opened and set up at the first question.
 
-Every wait is bounded by `timeout_s`: for a free connection, for connecting, for an answer.  A caller that is
-cancelled cancels its statement at the server, and the connection goes back to the pool clean.
+Callers wait for a future alone, as in redis/wire.py: a pool's connection that is cancelled asks the server to
+cancel, on a connection more, and leaves the answer unknown.  The tasks live until `aclose`, which awaits them.
+
+Every wait is bounded by `timeout_s`: for connecting and for an answer.  When one fails, all who wait get StoreLost.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import Any
 
 import asyncpg
 
 from stanchion.stores.protocols import StoreLost
+from stanchion.stores.question import Question, unheard
 
-T = TypeVar("T")
-_CONNECTIONS = 8  # a step holds one for a millisecond
+_CONNECTIONS = 4  # a step holds one for a millisecond
+_WAITING_MOST = 20_000  # beyond it a question is refused: the server is too slow for what is asked
+_CLOSE_S = 2.0
 _SET_UP_LOCK = 0x7374616E6368696F  # any number, the same for all replicas
 _SET_UP_S = 10.0
 _NEWEST = "stanchion_pepper_1"  # made last: where it is, all is
+
+Ask = Callable[[asyncpg.Connection], Awaitable[Any]]
 
 
 class Database:
@@ -28,78 +35,126 @@ class Database:
     def __init__(self, url: str, *, timeout_s: float = 1.0) -> None:
         self._url = url
         self._timeout_s = timeout_s
-        self._pool: asyncpg.Pool | None = None
-        self._opening = asyncio.Lock()
+        self._waiting: asyncio.Queue[Question[Ask]] = asyncio.Queue(_WAITING_MOST)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._idle = 0
+        self._set_up = asyncio.Lock()
+        self._is_set_up = False
         self._closed = False
 
-    async def value(self, statement: str, *values: object) -> Any:
-        """Return the first column of the first row."""
-        return await self._run(lambda it: it.fetchval(statement, *values, timeout=self._timeout_s))
+    async def value(self, statement: str, *values: object, left: Callable[[Any], None] = unheard) -> Any:
+        """Return the first column of the first row.  `left` is given it when the caller was cancelled."""
+        return await self._run(lambda it: it.fetchval(statement, *values, timeout=self._timeout_s), left)
 
     async def rows(self, statement: str, *values: object) -> list[Any]:
         """Return all rows."""
-        return await self._run(lambda it: it.fetch(statement, *values, timeout=self._timeout_s))
+        return await self._run(lambda it: it.fetch(statement, *values, timeout=self._timeout_s), unheard)
 
-    async def _run(self, ask: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+    def send(self, statement: str, *values: object) -> None:
+        """As `value`, without waiting for the answer."""
+        self._ask(
+            Question(lambda it: it.fetchval(statement, *values, timeout=self._timeout_s), None, unheard)
+        )
+
+    async def _run(self, ask: Ask, left: Callable[[Any], None]) -> Any:
+        future = asyncio.get_running_loop().create_future()
+        self._ask(Question(ask, future, left))
+        return await future
+
+    def _ask(self, question: Question[Ask]) -> None:
+        if self._closed:
+            raise StoreLost("postgresql was closed")
         try:
-            pool = self._pool or await self._open()
-            connection = await pool.acquire(timeout=self._timeout_s)
-            try:
-                return await ask(connection)
-            finally:
-                await pool.release(connection, timeout=self._timeout_s)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, EOFError) as error:
-            # its own words stay out: they can repeat the address with its password
-            raise StoreLost(f"postgresql gave no answer ({type(error).__name__})") from None
-
-    async def _open(self) -> asyncpg.Pool:
-        async with self._opening:
-            if self._closed:
-                raise StoreLost("postgresql was closed")
-            if self._pool is None:
-                pool = asyncpg.create_pool(
-                    self._url,
-                    min_size=0,
-                    max_size=_CONNECTIONS,
-                    timeout=self._timeout_s,
-                    command_timeout=self._timeout_s,
-                    server_settings={
-                        "application_name": "stanchion",
-                        "default_transaction_isolation": "read committed",  # a step sees what the one before did
-                    },
-                    reset=_keep,
-                )
-                try:
-                    await pool
-                    async with pool.acquire(timeout=self._timeout_s) as connection:
-                        await _set_up(connection)
-                except BaseException:
-                    pool.terminate()
-                    raise
-                self._pool = pool
-            return self._pool
+            self._waiting.put_nowait(question)
+        except asyncio.QueueFull:
+            raise StoreLost(f"postgresql is too slow: {_WAITING_MOST} questions wait") from None
+        if self._waiting.qsize() > self._idle and len(self._tasks) < _CONNECTIONS:
+            task = asyncio.get_running_loop().create_task(self._work(), name="stanchion-postgres")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def aclose(self) -> None:
-        """Close; what is on its way may end within the timeout."""
+        """Ask what is waiting, then close."""
         self._closed = True
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            try:
-                await asyncio.wait_for(pool.close(), self._timeout_s)
-            except TimeoutError:
-                pool.terminate()
+        if self._tasks:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._waiting.join(), _CLOSE_S)
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        self._drain("postgresql was closed")
 
+    async def _work(self) -> None:
+        """Serve one connection until closed.  Waiting for a question has no bound: idle is idle."""
+        connection: asyncpg.Connection | None = None
+        try:
+            while True:
+                self._idle += 1
+                try:
+                    question = await self._waiting.get()
+                finally:
+                    self._idle -= 1
+                try:
+                    connection = await self._serve(question, connection)
+                finally:
+                    question.lost("postgresql was closed")  # unless it was answered
+                    self._waiting.task_done()
+        finally:
+            if connection is not None:
+                connection.terminate()
 
-async def _keep(connection: asyncpg.Connection) -> None:
-    """Leave a connection as it is: asyncpg's own reset is a second round trip, and no step changes a session."""
-    del connection
+    async def _serve(
+        self, question: Question[Ask], connection: asyncpg.Connection | None
+    ) -> asyncpg.Connection | None:
+        """Ask on this connection or a new one; returns the one to go on with."""
+        if question.void:
+            return connection
+        try:
+            if connection is None or connection.is_closed():
+                connection = None
+                connection = await self._connect()
+            question.answered(await question.asked(connection))
+            return connection
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, EOFError) as error:
+            if connection is not None:
+                connection.terminate()
+            # the error's own words stay out, and it is not chained: it can hold the address with its password
+            message = f"postgresql gave no answer ({type(error).__name__})"
+            question.lost(message)
+            self._drain(message)  # they would only wait for the same
+            return None
+
+    async def _connect(self) -> asyncpg.Connection:
+        connection = await asyncpg.connect(
+            self._url,
+            timeout=self._timeout_s,
+            server_settings={
+                "application_name": "stanchion",
+                "default_transaction_isolation": "read committed",  # a step sees what the one before did
+            },
+        )
+        try:
+            async with self._set_up:
+                if not self._is_set_up:
+                    await _set_up(connection)
+                    self._is_set_up = True
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    def _drain(self, message: str) -> None:
+        while not self._waiting.empty():
+            self._waiting.get_nowait().lost(message)
+            self._waiting.task_done()
 
 
 async def _set_up(connection: asyncpg.Connection) -> None:
     """Make tables and functions where they are missing; a role without the right to is fine when they exist."""
-    if await connection.fetchval("SELECT to_regproc($1::text) IS NOT NULL", _NEWEST):
+    if await connection.fetchval("SELECT to_regproc($1::text) IS NOT NULL", _NEWEST, timeout=_SET_UP_S):
         return
     source = files("stanchion.stores.postgres").joinpath("set_up.sql").read_text(encoding="utf-8")
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _SET_UP_LOCK, timeout=_SET_UP_S)
+        await connection.fetchval("SELECT pg_advisory_xact_lock($1)", _SET_UP_LOCK, timeout=_SET_UP_S)
         await connection.execute(source, timeout=_SET_UP_S)

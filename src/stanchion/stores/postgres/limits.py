@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
-import anyio
-
 from stanchion.stores.memory import FORGET_S
 from stanchion.stores.postgres.database import Database
-from stanchion.stores.protocols import Change, Slot, StoreLost, Take, Taken
+from stanchion.stores.protocols import Change, Slot, StoreLost, Take, Taken, giving_back
 
 _TAKE = "SELECT stanchion_take_1($1, $2, $3, $4, $5, $6, $7)"
-_CHANGE = "SELECT stanchion_change_1($1, $2, $3, $4, $5, $6, $7, $8)"
+_CHANGE = "SELECT stanchion_change_1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 _BEAT = "SELECT stanchion_beat_1($1, $2, $3, $4)"
-_FOLLOW_UP_S = 1.0
 
 
 class PostgresLimits:
@@ -25,42 +21,47 @@ class PostgresLimits:
         self._database = database
 
     async def take(self, takes: Sequence[Take], slots: Sequence[Slot], holder: str) -> Taken:
-        names = [slot.name for slot in slots]
-        try:
-            answer: list[float] = await self._database.value(
-                _TAKE,
-                [take.meter for take in takes],
-                [take.cost_s for take in takes],
-                [take.room_s for take in takes],
-                names,
-                [slot.most for slot in slots],
-                [slot.ttl_s for slot in slots],
-                holder,
-            )
-        except asyncio.CancelledError:
-            # whether it was taken is not known: the slots can be freed all the same, and otherwise they expire
-            with anyio.move_on_after(_FOLLOW_UP_S, shield=True), suppress(StoreLost):
-                await self.change((), names, holder)
-            raise
+        def undo(answer: list[float]) -> None:
+            """Give back what a caller took that left meanwhile."""
+            if answer[0] == 0.0:
+                with suppress(StoreLost):  # then the slots expire
+                    gone = _change(giving_back(takes), [slot.name for slot in slots], holder)
+                    self._database.send(_CHANGE, *gone)
+
+        answer: list[float] = await self._database.value(
+            _TAKE,
+            [take.meter for take in takes],
+            [take.cost_s for take in takes],
+            [take.room_s for take in takes],
+            [slot.name for slot in slots],
+            [slot.most for slot in slots],
+            [slot.ttl_s for slot in slots],
+            holder,
+            left=undo,
+        )
         cut = 2 + len(takes)
         return Taken(answer[0], answer[1], tuple(answer[2:cut]), tuple(answer[cut:]))
 
     async def change(self, changes: Sequence[Change], free: Sequence[str], holder: str) -> None:
-        seen = [change.seen for change in changes]
-        await self._database.value(
-            _CHANGE,
-            [change.meter for change in changes],
-            [change.cost_s for change in changes],
-            [change.hold_s for change in changes],
-            [None if each is None else each.at for each in seen],
-            [None if each is None else each.booked_s for each in seen],
-            [None if each is None else each.depth_s for each in seen],
-            list(free),
-            holder,
-        )
+        await self._database.value(_CHANGE, *_change(changes, free, holder))
 
     async def beat(self, group: str, member: str, ttl_s: float) -> int:
         return await self._database.value(_BEAT, group, member, ttl_s, FORGET_S)
 
     async def aclose(self) -> None:
         await self._database.aclose()
+
+
+def _change(changes: Sequence[Change], free: Sequence[str], holder: str) -> tuple[object, ...]:
+    seen = [change.seen for change in changes]
+    return (
+        [change.meter for change in changes],
+        [change.cost_s for change in changes],
+        [change.hold_s for change in changes],
+        [None if each is None else each.at for each in seen],
+        [None if each is None else each.booked_s for each in seen],
+        [None if each is None else each.depth_s for each in seen],
+        [None if each is None else each.gain for each in seen],
+        list(free),
+        holder,
+    )

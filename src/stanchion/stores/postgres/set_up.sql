@@ -101,7 +101,7 @@ $$;
 -- Follows the news about meters and frees slots.  Says what rules/meter.py says; see there why.
 CREATE OR REPLACE FUNCTION stanchion_change_1(
     meters text[], costs float8[], holds float8[], seen_ats float8[], seen_bookeds float8[], seen_depths float8[],
-    slots text[], who text
+    gains float8[], slots text[], who text
 ) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     now_s float8;
@@ -118,7 +118,11 @@ BEGIN
         IF seen_ats[i] >= kept.synced_at AND (seen_ats[i] >= kept.born_at OR seen_bookeds[i] <= 0) THEN
             told := seen_ats[i] + seen_depths[i] + (kept.booked_s - seen_bookeds[i]);
             IF told >= kept.full_at OR kept.idle_at <= seen_ats[i] THEN
-                kept.full_at := told;
+                kept.full_at := CASE
+                    WHEN told > kept.full_at
+                        THEN greatest(kept.full_at + gains[i] * (told - kept.full_at), seen_ats[i] + seen_depths[i])
+                    ELSE kept.full_at + gains[i] * (told - kept.full_at)
+                END;
                 kept.synced_at := seen_ats[i];
             END IF;
         END IF;

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from redis.exceptions import ResponseError
-
 from stanchion.stores.memory import FORGET_S
 from stanchion.stores.protocols import EPOCH_S, Change, Slot, StoreLost, Take, Taken, giving_back
 from stanchion.stores.redis.wire import Argument, Script, Wire
@@ -32,7 +30,7 @@ class RedisLimits:
 
         def undo(answer: Any) -> None:
             """Give back what a caller took that left meanwhile."""
-            if not isinstance(answer, ResponseError) and float(answer[0]) == 0.0:
+            if float(answer[0]) == 0.0:
                 with suppress(StoreLost):  # then the slots expire
                     self._ask_change(giving_back(takes), [slot.name for slot in slots], holder)
 
@@ -59,7 +57,8 @@ def _change(changes: Sequence[Change], free: Sequence[str], holder: str) -> tupl
     for change in changes:
         words += (repr(change.cost_s), repr(change.hold_s))
         seen = change.seen
-        words += ("", "", "") if seen is None else (repr(seen.at), repr(seen.booked_s), repr(seen.depth_s))
+        told = (seen.at, seen.booked_s, seen.depth_s, seen.gain) if seen is not None else ()
+        words += [repr(each) for each in told] or [""] * 4
     return keys, words
 
 

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.asyncio.retry import Retry
@@ -25,6 +25,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from stanchion.stores.protocols import StoreLost
+from stanchion.stores.question import Question, unheard
 
 _TOGETHER_MOST = 128  # questions in one write: more would hold up the event loop while they are packed
 _WAITING_MOST = 20_000  # beyond it a question is refused: the server is too slow for what is asked
@@ -41,39 +42,9 @@ class Script:
         self.digest = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-def _nothing(answer: Any) -> None:
-    """Nobody is left to care."""
-    del answer
-
-
-class _Question:
-    __slots__ = ("future", "left", "script", "words")
-
-    def __init__(
-        self,
-        script: Script,
-        words: Sequence[Argument],
-        future: asyncio.Future[Any],
-        left: Callable[[Any], None],
-    ) -> None:
-        self.script = script
-        self.words = words
-        self.future = future
-        self.left = left
-
-    def answered(self, answer: Any) -> None:
-        if self.future.done():  # the caller was cancelled
-            self.left(answer)
-        elif isinstance(answer, ResponseError):
-            self.future.set_exception(StoreLost(f"redis: {answer}"))
-        else:
-            self.future.set_result(answer)
-
-    def lost(self, where: str, error: BaseException) -> None:
-        if not self.future.done():
-            lost = StoreLost(f"{where} gave no answer ({type(error).__name__})")
-            lost.__cause__ = error
-            self.future.set_exception(lost)
+class _Asked(NamedTuple):
+    script: Script
+    words: Sequence[Argument]  # how many keys, the keys, the arguments
 
 
 class Wire:
@@ -88,7 +59,7 @@ class Wire:
         kind: type[AbstractConnection] = given.pop("connection_class", Connection)
         self.where = f"redis at {given.get('path') or given.get('host', 'localhost')}"
         self._connection: Any = kind(**given, protocol=2, retry=Retry(NoBackoff(), 0))
-        self._waiting: deque[_Question] = deque()
+        self._waiting: deque[Question[_Asked]] = deque()
         self._bell = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -98,7 +69,7 @@ class Wire:
         script: Script,
         keys: Sequence[str],
         words: Sequence[Argument],
-        left: Callable[[Any], None] = _nothing,
+        left: Callable[[Any], None] = unheard,
     ) -> Any:
         """Run a script and return its answer.  `left` is given the answer when the caller was cancelled."""
         future = asyncio.get_running_loop().create_future()
@@ -111,20 +82,17 @@ class Wire:
         keys: Sequence[str],
         words: Sequence[Argument],
         future: asyncio.Future[Any] | None = None,
-        left: Callable[[Any], None] = _nothing,
+        left: Callable[[Any], None] = unheard,
     ) -> None:
         """As `run`, without waiting; raises StoreLost only when it cannot even be queued."""
         if self._closed:
             raise StoreLost(f"{self.where} was closed")
         if len(self._waiting) >= _WAITING_MOST:
             raise StoreLost(f"{self.where} is too slow: {_WAITING_MOST} questions wait")
-        loop = asyncio.get_running_loop()
-        if future is None:
-            future = loop.create_future()
-            future.cancel()  # nobody waits for it
-        self._waiting.append(_Question(script, [len(keys), *keys, *words], future, left))
+        asked = _Asked(script, [len(keys), *keys, *words])
+        self._waiting.append(Question(asked, future, left))
         if self._task is None or self._task.done():
-            self._task = loop.create_task(self._work(), name="stanchion-redis")
+            self._task = asyncio.get_running_loop().create_task(self._work(), name="stanchion-redis")
         self._bell.set()
 
     async def aclose(self) -> None:
@@ -140,7 +108,7 @@ class Wire:
 
     async def _work(self) -> None:
         """Write and read until closed.  Waiting for a question has no bound: idle is idle."""
-        asked = list[_Question]()
+        asked = list[Question[_Asked]]()
         try:
             while self._waiting or not self._closed:
                 if not self._waiting:
@@ -148,6 +116,7 @@ class Wire:
                     await self._bell.wait()
                     continue
                 asked = [self._waiting.popleft() for _ in range(min(len(self._waiting), _TOGETHER_MOST))]
+                asked = [question for question in asked if not question.void]
                 try:
                     await self._exchange(asked)
                 except (RedisError, OSError, EOFError) as error:
@@ -155,12 +124,12 @@ class Wire:
                     asked.extend(self._waiting)  # they would only wait for the same
                     self._waiting.clear()
                     for question in asked:
-                        question.lost(self.where, error)
+                        question.lost(f"{self.where} gave no answer ({type(error).__name__})", error)
         finally:
             for question in (*asked, *self._waiting):
-                question.lost(self.where, asyncio.CancelledError())
+                question.lost(f"{self.where} was closed")
 
-    async def _exchange(self, asked: Sequence[_Question]) -> None:
+    async def _exchange(self, asked: Sequence[Question[_Asked]]) -> None:
         """Ask all and hand out the answers."""
         connection = self._connection
         await connection.connect()
@@ -168,24 +137,35 @@ class Wire:
             await connection.disconnect(nowait=True)
             await connection.connect()
         await connection.send_packed_command(
-            connection.pack_commands([("EVALSHA", each.script.digest, *each.words) for each in asked])
+            connection.pack_commands(
+                [("EVALSHA", each.asked.script.digest, *each.asked.words) for each in asked]
+            )
         )
-        unknown = list[_Question]()
+        unknown = list[Question[_Asked]]()
         for question in asked:
             answer = await self._read()
             if isinstance(answer, NoScriptError):
                 unknown.append(question)  # the server is new or forgot; it did nothing
             else:
-                question.answered(answer)
+                _answered(question, answer)
         if unknown:
             await connection.send_packed_command(
-                connection.pack_commands([("EVAL", each.script.source, *each.words) for each in unknown])
+                connection.pack_commands(
+                    [("EVAL", each.asked.script.source, *each.asked.words) for each in unknown]
+                )
             )
             for question in unknown:
-                question.answered(await self._read())
+                _answered(question, await self._read())
 
     async def _read(self) -> Any:
         try:
             return await self._connection.read_response()
         except ResponseError as error:
             return error
+
+
+def _answered(question: Question[_Asked], answer: Any) -> None:
+    if isinstance(answer, ResponseError):
+        question.lost(f"redis refused: {answer}")
+    else:
+        question.answered(answer)
