@@ -317,7 +317,7 @@ async def test_many_cancelled_calls_leave_nothing(sim: Simulator, client: AsyncC
     for _ in range(5):
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(client.chat(ASKED, model="gpt-4o")) for _ in range(20)]
-            await settled(lambda: sim.running_calls == 20)
+            await settled(lambda: sim.running_calls == 20, within_s=10)
             for task in tasks:
                 task.cancel()
         await settled(lambda: sim.running_calls == 0)

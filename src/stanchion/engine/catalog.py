@@ -15,7 +15,7 @@ from typing import Any
 from stanchion.core.call import Call
 from stanchion.core.errors import SettingsError, UnknownModel
 from stanchion.core.service import Endpoint
-from stanchion.engine.settings import ROUTE_SECTIONS, ProviderSettings, RouteSettings, Settings
+from stanchion.engine.settings import ROUTE_SECTIONS, LimitSettings, ProviderSettings, RouteSettings, Settings
 from stanchion.keys.options import KeySettings
 from stanchion.keys.places import places_of, variable_is_set
 from stanchion.keys.slot import KeySlot, KeySpec
@@ -235,6 +235,9 @@ def _preset(settings: ProviderSettings) -> Preset:
         models=preset.models,
         auth=settings.auth or preset.auth,
         done=preset.done if settings.done is None else settings.done,
+        reserves_output=(
+            preset.reserves_output if settings.reserves_output is None else settings.reserves_output
+        ),
         stream_usage=preset.stream_usage if settings.stream_usage is None else settings.stream_usage,
     )
 

@@ -20,6 +20,7 @@ from stanchion.core.service import Service
 from stanchion.engine.catalog import Catalog
 from stanchion.engine.config import Loaded
 from stanchion.engine.outbox import Outbox
+from stanchion.engine.quotas import quota_of
 from stanchion.engine.settings import Settings
 from stanchion.engine.stack import EndpointStack, Shared, call_stack
 from stanchion.keys.checked import Checked
@@ -30,8 +31,8 @@ from stanchion.keys.watch import KeyWatch
 from stanchion.observe.logs import log_event
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.idempotency import Idempotency
-from stanchion.providers.http import HttpClient
 from stanchion.policies.waiting_room import WaitingRoom
+from stanchion.providers.http import HttpClient
 from stanchion.providers.key_check import check_key
 from stanchion.providers.openai import EndpointSpec, OpenAIEndpoint
 from stanchion.stores.opening import open_key_book
@@ -178,7 +179,10 @@ class Engine:
 
     def _endpoint(self, spec: EndpointSpec) -> EndpointStack:
         provider = OpenAIEndpoint(spec, self._http, self.clock)
-        return EndpointStack(spec.name, spec.model, provider, self.settings, self._shared, key=spec.key)
+        quota = quota_of(self.settings.providers[spec.name.partition("/")[0]].limits, spec.preset)
+        return EndpointStack(
+            spec.name, spec.model, provider, self.settings, self._shared, key=spec.key, quota=quota
+        )
 
 
 async def _logged(job: Coroutine[object, object, None]) -> None:

@@ -23,6 +23,17 @@ from stanchion.providers.http import HttpOptions
 from stanchion.rules.breaker import BreakerOptions
 
 
+class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of one provider's keys, each for itself and for each model; 0 is none."""
+
+    requests_per_minute: int = 0
+    requests_per_day: int = 0
+    tokens_per_minute: int = 0
+    tokens_per_day: int = 0
+    # "start": the provider's own limits, until its answers tell better; "ceiling": never more than this
+    are: Literal["start", "ceiling"] = "ceiling"
+
+
 class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One provider.  What is not said comes from the preset."""
 
@@ -36,6 +47,9 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     auth: Literal["bearer", "api-key", "none"] | None = None  # how the key is sent
     done: bool | None = None  # its streams end with [DONE]
     stream_usage: bool | None = None  # it understands stream_options.include_usage
+    open_most: int = 0  # calls open at once with one of its keys and one model; 0 is any number
+    limits: LimitSettings = LimitSettings()  # what is known or wanted of its rate limits
+    reserves_output: bool | None = None  # it charges max_tokens before it admits a call
     weight: float = 1.0  # its share of the load beside others that serve the same model
 
 
@@ -47,9 +61,6 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     deadline: DeadlineOptions | None = None
     retry: RetryOptions | None = None
     resume: ResumeOptions | None = None
-    open_most: int = 0  # calls open at once with one of its keys and one model; 0 is any number
-    limits: LimitSettings = LimitSettings()  # what is known or wanted of its rate limits
-    reserves_output: bool | None = None  # it charges max_tokens before it admits a call
     attempt_timeout: AttemptTimeoutOptions | None = None
     gather: GatherOptions | None = None
 
@@ -94,6 +105,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     keys: str = (
         ""  # where replicas and `stanchion keys` meet; "" is a file in `directory` for a process that serves
     )
+    limits: str = "memory"  # where the processes that use the same keys keep the provider's limits together
     directory: str = ""  # of files that are kept; "" is $XDG_STATE_HOME/stanchion
 
 
@@ -108,7 +120,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     resume: ResumeOptions = ResumeOptions()
     health: BreakerOptions = BreakerOptions()
     balance: BalanceOptions = BalanceOptions()
+    line: LineOptions = LineOptions()
     gather: GatherOptions = GatherOptions()
+    rate_limit: RateLimitOptions = RateLimitOptions()
     idempotency: IdempotencyOptions = IdempotencyOptions()
     http: HttpOptions = HttpOptions()
     keys: KeysOptions = KeysOptions()
@@ -120,7 +134,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "log": LogSettings,
-    line: LineOptions = LineOptions()
     "gateway": GatewayOptions,
     "deadline": DeadlineOptions,
     "attempt_timeout": AttemptTimeoutOptions,
@@ -128,7 +141,9 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "resume": ResumeOptions,
     "health": BreakerOptions,
     "balance": BalanceOptions,
+    "line": LineOptions,
     "gather": GatherOptions,
+    "rate_limit": RateLimitOptions,
     "idempotency": IdempotencyOptions,
     "http": HttpOptions,
     "keys": KeysOptions,
@@ -140,4 +155,3 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "prices": PriceSettings,
 }
 ROUTE_SECTIONS = ("deadline", "retry", "resume", "attempt_timeout", "gather")
-    "line": LineOptions,

@@ -20,8 +20,9 @@ from stanchion.policies.fallback import Fallback, Route
 from stanchion.policies.gather import Gather
 from stanchion.policies.health import Health
 from stanchion.policies.idempotency import Idempotency
-from stanchion.policies.record import Record
 from stanchion.policies.places import Places
+from stanchion.policies.rate_limit import NO_QUOTA, Quota, RateLimit, SharedLimits
+from stanchion.policies.record import Record
 from stanchion.policies.resume import Resume
 from stanchion.policies.retry import Retry
 from stanchion.policies.trace_attempt import TraceAttempt
@@ -34,6 +35,7 @@ class Shared(msgspec.Struct, frozen=True):
 
     metrics: Metrics
     clock: Clock
+    limits: SharedLimits | None = None  # where several processes keep the providers' limits together
     room: WaitingRoom | None = None  # who waits and what is open; outlives a reload
 
 
@@ -72,6 +74,7 @@ class EndpointStack:
         shared: Shared,
         *,
         key: KeySlot | None = None,
+        quota: Quota = NO_QUOTA,
     ) -> None:
         metrics, clock = shared.metrics, shared.clock
         self.name = name
@@ -80,9 +83,11 @@ class EndpointStack:
         self._model = model
         self._key = key  # its quarantine stands beside health: it is one for all models
         self._health = Health(name, settings.health, metrics, clock, keyed=key is not None)
+        self._rate_limit = RateLimit(name, settings.rate_limit, metrics, clock, quota, shared.limits)
         self._service = stack(
             self._health,  # on top: what rests is asked for nothing; tells Balance through ready_in
             self._places,  # above the quota: who waits for a place has booked nothing
+            self._rate_limit,  # a key's quota; above the timeout: waiting for its store is not the provider's time
             AttemptTimeout(settings.attempt_timeout),  # bounds one try, so that Retry may act on it
             TraceAttempt(name, model, metrics, clock),  # innermost: sees what really goes out
             service=provider,
@@ -103,18 +108,24 @@ class EndpointStack:
 
     def ready_in(self, now: float, call: Call | None = None) -> float:
         """Say in how many seconds a call could start; `inf` is unknown, and a wake will come."""
-        del call  # nobody here asks how large it is
-        rest_s = max(self._health.ready_in(now), self._places.ready_in())
+        rest_s = max(
+            self._health.ready_in(now), self._places.ready_in(), self._rate_limit.ready_in(now, call)
+        )
         return rest_s if self._key is None else max(rest_s, self._key.ready_in(now, self._model))
 
     def fill(self) -> float:
-        """Say how much of its quota is used now."""
-        return self._places.fill()
+        """Say how much of its quota, or of its places, is used now."""
+        return max(self._rate_limit.fill(), self._places.fill())
+
+    def quota_left(self) -> str:
+        """Say in words what is left of its quota."""
+        return self._rate_limit.text()
 
     def watch(self, wake: Callable[[], None]) -> None:
         """Call `wake` when it may be ready earlier than it said."""
         self._health.watch(wake)
         self._places.watch(wake)
+        self._rate_limit.watch(wake)
         if self._key is not None:
             self._key.watch(wake)
 

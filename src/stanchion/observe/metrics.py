@@ -154,20 +154,21 @@ class Metrics(Collector):
         self.breaker_open = Tallies(
             "stanchion_breaker_open", "1 while an endpoint's breaker is not closed", ("endpoint",), gauge=True
         )
+        self.quota_used = Tallies(
+            "stanchion_quota_used",
+            "Part of an endpoint's fullest limit that is used",
+            ("endpoint",),
+            gauge=True,
+        )
+        self.quota_refusals = Tallies(
+            "stanchion_quota_refusals", "429s of an endpoint that a limit explains", ("endpoint",)
+        )
         self.key_state = Tallies(
             "stanchion_key_state", "1 at the state a provider's key is in", ("key", "state"), gauge=True
         )
         self.key_rotations = Tallies(
             "stanchion_key_rotations", "New values of keys, by what became of them", ("key", "outcome")
         )
-        self.outbox_dropped = Tallies("stanchion_outbox_dropped", "Items a full outbox dropped")
-        self.reloads = Tallies("stanchion_config_reloads", "Configuration reloads", ("outcome",))
-        self.registry = CollectorRegistry()
-        self.registry.register(self)
-
-    def collect(self) -> Iterable[Metric]:
-        """Give all metrics to a scrape."""
-        return [each.family() for each in vars(self).values() if isinstance(each, Tallies | Spreads)]
         self.line_waiting = Tallies(
             "stanchion_line_waiting", "Calls that wait for an endpoint now", ("priority",), gauge=True
         )
@@ -177,3 +178,11 @@ class Metrics(Collector):
         self.line_refused = Tallies(
             "stanchion_line_refused", "Calls that might not wait, or no longer", ("reason",)
         )
+        self.outbox_dropped = Tallies("stanchion_outbox_dropped", "Items a full outbox dropped")
+        self.reloads = Tallies("stanchion_config_reloads", "Configuration reloads", ("outcome",))
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        """Give all metrics to a scrape."""
+        return [each.family() for each in vars(self).values() if isinstance(each, Tallies | Spreads)]

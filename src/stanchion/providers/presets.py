@@ -18,6 +18,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()  # patterns of the model names it serves, "*" and "?" as in a shell
     auth: Literal["bearer", "api-key", "none"] = "bearer"  # how the key is sent
     done: bool = True  # its streams end with [DONE]; if not, with a finish_reason and a clean end
+    reserves_output: bool = False  # it charges max_tokens before it admits a call
     stream_usage: bool = True  # it understands stream_options.include_usage
 
 
@@ -37,7 +38,8 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
     # https://{resource}.openai.azure.com/openai/v1: the v1 API takes the deployment as `model`
-    "azure": Preset(base_url="", key_env="AZURE_OPENAI_API_KEY", auth="api-key"),
+    # its quota counts a prompt and max_tokens when the call comes (Microsoft Learn, "Manage quota")
+    "azure": Preset(base_url="", key_env="AZURE_OPENAI_API_KEY", auth="api-key", reserves_output=True),
     "deepseek": Preset(
         base_url="https://api.deepseek.com/v1", key_env="DEEPSEEK_API_KEY", models=("deepseek-*",)
     ),

@@ -39,11 +39,22 @@ class Mark(msgspec.Struct, gc=False):
     at: float
     amount: float
     cost_s: float
+    room_s: float  # how deep was allowed
     edge: bool  # it went as deep as was allowed
     depth_s: float  # after it
     booked_s: float  # with it
     used: float  # of the sliding window, with it
     alone_s: float  # the depth that our own bookings alone would make
+    store_at: float = -1.0  # when it was booked in a store, by that store's clock; -1: it was not
+    store_booked_s: float = 0.0  # all that was ever booked there, with it
+
+
+class News(msgspec.Struct, gc=False):
+    """What others who keep the same limit must know: something booked, or what the provider said."""
+
+    gauge: Gauge
+    cost_s: float = 0.0  # negative: given back
+    seen: tuple[float, float, float, float] | None = None  # for Meter.heard, on the store's clock
 
 
 class Gauge:
@@ -62,6 +73,7 @@ class Gauge:
         "kind",
         "limit",
         "meter",
+        "news",
         "ours",
         "sliding",
         "window_s",
@@ -83,6 +95,7 @@ class Gauge:
         self.limit = limit
         self.ours = ours  # a ceiling of our own: never exceeded in any window, never learned
         self.sliding = ours
+        self.news: list[News] | None = None  # where others share it
         self.meter = Meter(born_at=now)
         self._alone = Meter(born_at=now)
         self._log = log or WindowLog(window_s)
@@ -134,6 +147,7 @@ class Gauge:
             now,
             amount,
             cost,
+            room,
             depth > room - cost,
             depth,
             self.meter.booked_s,
@@ -160,7 +174,7 @@ class Gauge:
             return
         if mark is not None:
             self._judge(mark, used)
-        self.meter.heard(at, mark.booked_s if mark is not None else 0.0, self.cost_s(used), _GAIN)
+        self._follow(at, mark, 0.0, self.cost_s(used), _GAIN)
 
     def refused(self, now: float, at: float, mark: Mark | None, words: RateRefusal, wait_s: float) -> None:
         """Follow the words of a 429 that named this limit; the call was given back before."""
@@ -173,8 +187,7 @@ class Gauge:
         if self.sliding:
             self.hold(now, wait_s, None)
         else:
-            booked = mark.booked_s - mark.cost_s if mark is not None else 0.0
-            self.meter.heard(at, booked, self.cost_s(words.used))
+            self._follow(at, mark, mark.cost_s if mark is not None else 0.0, self.cost_s(words.used), 1.0)
 
     def hold(self, now: float, wait_s: float, mark: Mark | None) -> None:
         """Let nothing pass for so long: the provider said so, and nothing more."""
@@ -188,6 +201,13 @@ class Gauge:
         for meter in (self.meter, self._alone):
             meter.book(mark.at, -mark.cost_s)
         self._log.take_back(mark.at, mark.amount)
+        if self.news is not None and mark.store_at >= 0:
+            self.news.append(News(self, -mark.cost_s))
+
+    def booked_in_store(self, now: float, mark: Mark, at: float, booked_s: float, depth_s: float) -> None:
+        """Others book here too: that is how deep it really is."""
+        mark.store_at, mark.store_booked_s, mark.depth_s = at, booked_s, depth_s
+        self.meter.full_at = now + depth_s
 
     def ended(self) -> None:
         """A call that was let in is at its end."""
@@ -201,6 +221,15 @@ class Gauge:
             self.meter.book(now, cost)
             self._alone.book(now, cost)
             self._log.add(now, amount)
+            if self.news is not None:
+                self.news.append(News(self, cost))
+
+    def _follow(self, at: float, mark: Mark | None, without_s: float, depth_s: float, gain: float) -> None:
+        """Go towards what the provider said; `without_s` is what it did not charge of that call."""
+        booked_s = mark.booked_s - without_s if mark is not None else 0.0
+        self.meter.heard(at, booked_s, depth_s, gain)
+        if self.news is not None and mark is not None and mark.store_at >= 0:
+            self.news.append(News(self, seen=(mark.store_at, mark.store_booked_s - without_s, depth_s, gain)))
 
     def _judge(self, mark: Mark, used: float) -> None:
         fits = abs(used - mark.used) <= _NEAR * self.limit + 1

@@ -4,7 +4,7 @@ Nothing has to be told: limits, windows, burst and kind of limiter are learned f
 a `Gauge` of its own.  A call is booked on all of them before it is sent (tokens by `rules/charge.py`), what
 its answer used is booked at its end, and the headers of each answer set the mirror right.
 
-Before the first answer four calls a second may pass.  An endpoint that never says a word of limits has none,
+Before the first answer four calls pass at once, and then four a second, twice as many every second.  An endpoint that never says a word of limits has none,
 until it refuses: then a rate is guessed from what it let in during the last minute, and tried upwards again
 (additive increase, multiplicative decrease: Chiu and Jain 1989).
 """
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import msgspec
 
 from stanchion.core.rates import Kind, Rate, RateRefusal
-from stanchion.rules.gauge import Gauge, Mark
+from stanchion.rules.gauge import Gauge, Mark, News
 from stanchion.rules.window_log import WindowLog
 
 WINDOWS_S = (60.0, 3600.0, 86400.0)
@@ -63,7 +63,21 @@ NO_CEILINGS = Ceilings()
 class Mirror:
     """All limits of one key and model.  Mutable; `now` is given in, in seconds of one clock."""
 
-    def __init__(self, now: float, ceilings: Ceilings = NO_CEILINGS, starts: Ceilings = NO_CEILINGS) -> None:
+    def __init__(
+        self,
+        now: float,
+        ceilings: Ceilings = NO_CEILINGS,
+        starts: Ceilings = NO_CEILINGS,
+        *,
+        careful: bool = True,
+        news: list[News] | None = None,
+    ) -> None:
+        """`careful`: let few calls pass until the first answer.
+
+        `news`: where what others must know is put; None if nobody shares these limits.
+        """
+        self._news = news
+        self._born_at = now
         self._history: dict[Kind, WindowLog] = {
             "requests": WindowLog(_MINUTE_S),
             "tokens": WindowLog(_MINUTE_S),
@@ -77,7 +91,7 @@ class Mirror:
         self._grown_at = now
         for kind, window_s, limit in starts.all():
             self._gauge(kind, window_s, limit, now)
-        if not starts.all():
+        if careful and not starts.all():
             self._start = Gauge("requests", 1.0, _START_PER_S, now=now, log=self._history["requests"])
             self.gauges.append(self._start)
         self._noted()
@@ -97,6 +111,8 @@ class Mirror:
 
     def ready_in(self, now: float, charge: int) -> float:
         """Say in how many seconds a call of this charge may be sent."""
+        if self._start is not None:  # answers may take long: silence is no reason to go on so slowly
+            self._start.limit = max(self._start.limit, _START_PER_S * 2.0 ** min(now - self._born_at, 10.0))
         wait = 0.0
         for gauge in self.gauges:
             each = gauge.wait_s(now, 1 if gauge.kind == "requests" else charge)
@@ -107,6 +123,14 @@ class Mirror:
     def fill(self, now: float) -> float:
         """Say which part of the fullest limit is used, 0 to 1."""
         return max((gauge.fill(now) for gauge in self.gauges if gauge is not self._start), default=0.0)
+
+    def shared(self, ticket: Ticket) -> list[Mark]:
+        """Return what a ticket took of gauges that are kept in a store, where there is one."""
+        return [
+            mark
+            for mark in ticket.marks
+            if mark.gauge.news is not None and (mark.gauge.ours or not mark.gauge.sliding)
+        ]
 
     def take(self, now: float, charge: int) -> Ticket:
         """Book a call on all gauges."""
@@ -179,9 +203,12 @@ class Mirror:
         for rate in rates:
             key = (rate.kind, rate.window_s)
             gauge = self._told.get(key)
-            if gauge is None or gauge.limit != rate.limit:
-                gauge = self._gauge(rate.kind, infer_window(rate) or _MINUTE_S, rate.limit, now)
-                self._told[key] = gauge
+            window_s = infer_window(rate) if gauge is None or rate.reset_s is not None else gauge.window_s
+            if gauge is None or gauge.limit != rate.limit or (window_s or gauge.window_s) != gauge.window_s:
+                if gauge is not None and window_s not in (None, gauge.window_s) and gauge in self.gauges:
+                    self.gauges.remove(gauge)  # its window was only assumed
+                window_s = window_s or (gauge.window_s if gauge is not None else _MINUTE_S)
+                gauge = self._told[key] = self._gauge(rate.kind, window_s, rate.limit, now)
             gauge.heard(now, ticket.at, _mark(ticket, gauge), rate.remaining)
 
     def _begin(self, start: Gauge, rates: Sequence[Rate], *, told: bool = False) -> None:
@@ -231,6 +258,9 @@ class Mirror:
         return gauge
 
     def _noted(self) -> None:
+        for gauge in self.gauges:
+            if gauge is not self._start:
+                gauge.news = self._news
         self._tokens = any(gauge.kind == "tokens" for gauge in self.gauges)
 
 

@@ -78,6 +78,32 @@ class MemoryLimits:
     async def aclose(self) -> None:
         """Nothing is open."""
 
+    def follow(self, takes: Sequence[Take], depths_s: Sequence[float]) -> None:
+        """Make each meter as deep as another store says it is."""
+        now = self._now()
+        for take, depth_s in zip(takes, depths_s, strict=True):
+            self._meter(take.meter, now).full_at = now + depth_s
+
+    def enter(self, slots: Sequence[Slot], holder: str) -> None:
+        """Put the holder in each slot, whether there is a place or not."""
+        now = self._now()
+        for slot in slots:
+            self._holders.setdefault(slot.name, {})[holder] = now + slot.ttl_s
+
+    def depths(self) -> list[tuple[str, float]]:
+        """Return the meters that are not full, each with its depth."""
+        now = self._now()
+        return [(name, each.full_at - now) for name, each in self._meters.items() if each.full_at > now]
+
+    def held(self) -> dict[str, list[tuple[str, float]]]:
+        """Return by holder the slots it has, each with the time it has left there."""
+        now, found = self._now(), dict[str, list[tuple[str, float]]]()
+        for name, holders in self._holders.items():
+            for holder, until in holders.items():
+                if until > now:
+                    found.setdefault(holder, []).append((name, until - now))
+        return found
+
     def _meter(self, name: str, now: float) -> Meter:
         meter = self._meters.get(name)
         if meter is None:

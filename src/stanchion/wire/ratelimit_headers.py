@@ -23,20 +23,20 @@ _NAME = re.compile(
     r"(?:-(requests|tokens))?(?:-(minute|hour|day))?"
 )
 _WINDOW_S = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
+_LOOK_CLOSELY = 20
 _LIMIT_MOST = 10**15  # a larger number is no limit
 _EPOCH_FROM = 10**9  # a number as large as this is a date
 
 
 def read_rates(headers: Mapping[str, str], *, now: datetime | None = None) -> list[Rate]:
-    """Read every limit that has at least its size and what is left.  Header names are lower case.
+    """Read every limit that has at least its size and what is left.
 
     `now` is needed for the dialects that tell a date.  What cannot be read is left out.
     """
     found: dict[tuple[Kind, float | None], dict[str, str]] = {}
-    for name, value in headers.items():
-        if "ratelimit" not in name:
-            continue
-        match = _NAME.fullmatch(name)
+    for given, value in headers.items():
+        name = given.lower()
+        match = _NAME.fullmatch(name) if "ratelimit" in name else None
         if match is None or (match[1] and match[3]):
             continue
         kind: Kind = "tokens" if "tokens" in (match[1], match[3]) else "requests"
@@ -46,6 +46,52 @@ def read_rates(headers: Mapping[str, str], *, now: datetime | None = None) -> li
         for (kind, window_s), told in found.items()
         if (rate := _rate(kind, window_s, told, now)) is not None
     ]
+
+
+class RateReader:
+    """Reads the headers of one endpoint, fast once it knows which there are."""
+
+    __slots__ = ("_after", "_names")
+
+    def __init__(self) -> None:
+        self._after = _LOOK_CLOSELY  # answers that are still read with care: they tell the windows
+        self._names: list[tuple[str, str, str, Rate]] = []
+
+    @property
+    def careful(self) -> bool:
+        """Say whether the next answer is read with care, for which the time of day is needed."""
+        return self._after > 0
+
+    def read(self, headers: Mapping[str, str], *, now: datetime | None = None) -> list[Rate]:
+        """As `read_rates`; what is told again and again comes without its reset."""
+        if self._after > 0:
+            return self._learn(headers, now)
+        rates = list[Rate]()
+        for limit_name, remaining_name, limit_text, rate in self._names:
+            remaining = headers.get(remaining_name)
+            if remaining is None or headers.get(limit_name) != limit_text or not remaining.isdecimal():
+                return self._learn(headers, now)  # something is new
+            rates.append(Rate(rate.kind, rate.limit, min(int(remaining), rate.limit), None, rate.window_s))
+        return rates
+
+    def _learn(self, headers: Mapping[str, str], now: datetime | None) -> list[Rate]:
+        rates = read_rates(headers, now=now)
+        self._after -= 1
+        if self._after <= 0:
+            lower = {name.lower(): value for name, value in headers.items()}
+            self._names = [
+                (limit, remaining, lower[limit], rate)
+                for rate in rates
+                for limit, remaining in _openai_names(rate)
+                if limit in lower
+            ]
+            if len(self._names) != len(rates):
+                self._after = _LOOK_CLOSELY  # another dialect: always with care
+        return rates
+
+
+def _openai_names(rate: Rate) -> list[tuple[str, str]]:
+    return [(f"x-ratelimit-limit-{rate.kind}", f"x-ratelimit-remaining-{rate.kind}")]
 
 
 def _rate(kind: Kind, window_s: float | None, told: Mapping[str, str], now: datetime | None) -> Rate | None:
