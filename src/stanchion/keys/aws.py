@@ -41,7 +41,11 @@ class AwsSource:
 
     async def read(self) -> Found:
         """Ask for the secret's current version.  Raises SourceFailed.  Cancel: the question ends by its timeout."""
-        return await asyncio.to_thread(self._ask)
+        try:
+            return await asyncio.to_thread(self._ask)
+        except SourceFailed as error:
+            failure = error.with_traceback(None)  # the frames below hold what AWS answered
+        raise failure
 
     def _ask(self) -> Found:
         code, answer = "", None
@@ -58,7 +62,7 @@ class AwsSource:
     def _connect(self) -> Any:
         boto3: Any = importlib.import_module("boto3")
         config: Any = importlib.import_module("botocore.config")
-        return boto3.session.Session().client(
+        return boto3.Session().client(
             "secretsmanager",
             region_name=self._region or None,
             config=config.Config(
@@ -78,7 +82,6 @@ class AwsSource:
             fields = {}
         value = fields.get(self._field)
         if not isinstance(value, str):
-            text = answer = fields = None
             raise SourceFailed(f"{self.name} has no field {self._field!r} with a text", code="no_field")
         return value
 

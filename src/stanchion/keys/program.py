@@ -55,6 +55,13 @@ class ProgramSource:
 
     async def read(self) -> Found:
         """Run it.  Raises SourceFailed.  Cancel, timeout: it and all that it started are killed."""
+        try:
+            return await self._run()
+        except SourceFailed as error:
+            failure = error.with_traceback(None)  # the frames below hold what was printed
+        raise failure
+
+    async def _run(self) -> Found:
         names = (*_SEES, *self._options.sees)
         try:
             process = await asyncio.create_subprocess_exec(
@@ -104,8 +111,7 @@ class ProgramSource:
             said = msgspec.json.decode(raw, type=_Said)
         except msgspec.MsgspecError:
             said = None
-        if said is None:  # outside of `except`: the error would hold what was printed
-            raw = b""
+        if said is None:
             raise SourceFailed(
                 f'{self.name} must print {{"api_key": "...", "expires_in": seconds}} as JSON', code="not_json"
             )

@@ -1,0 +1,102 @@
+"""Which keys fall together, and that a reload keeps what is known of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from stanchion.core.reply import End
+from stanchion.core.secret import Secret
+from stanchion.keys.source import Found
+from stanchion.testing import virtual_time
+from tests.unit.keys.ringed import NEVER, NEW, OLD, Place, Ringed, fail, held, now, refused, spec, work
+
+
+def three() -> Ringed:
+    at = Ringed(ONE=Place("sk-1", NEVER), TWO=Place("sk-2", NEVER), OTHER=Place("sk-3", NEVER))
+    for name, organization, project in (
+        ("ONE", "org-a", "p-1"),
+        ("TWO", "org-a", "p-2"),
+        ("OTHER", "org-b", "p-1"),
+    ):
+        version = at.slots[name].active
+        assert version is not None
+        version.learn({"openai-organization": organization, "openai-project": project})
+    return at
+
+
+def words(at: Ringed) -> list[str]:
+    return [slot.word[:1] for slot in at.slots.values()]
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "fallen"),
+    [
+        ("invalid_api_key", 401, "qaa"),
+        ("credit_balance_exhausted", 429, "qqa"),
+        ("account_deactivated", 401, "qqa"),
+        ("project_spend_limit_exceeded", 429, "qaa"),
+        ("insufficient_quota", 429, "qqa"),
+    ],
+)
+def test_keys_fall_with_their_organization_or_alone(code: str, status: int, fallen: str) -> None:
+    @virtual_time
+    async def run() -> None:
+        at = three()
+        fail(at.slots["ONE"], refused(code, status))
+        assert "".join(words(at)) == fallen
+
+    run()
+
+
+@virtual_time
+async def test_keys_of_one_project_fall_together() -> None:
+    at = three()
+    version = at.slots["TWO"].active
+    assert version is not None
+    version.project = "p-1"
+    fail(at.slots["ONE"], refused("project_spend_limit_exceeded", 429))
+    assert "".join(words(at)) == "qqa"
+
+
+@virtual_time
+async def test_keys_whose_organization_is_not_known_fall_alone() -> None:
+    at = Ringed(ONE=Place("sk-1", NEVER), TWO=Place("sk-2", NEVER))
+    fail(at.slots["ONE"], refused("credit_balance_exhausted", 429))
+    assert "".join(words(at)) == "qa"
+
+
+@virtual_time
+async def test_one_call_probes_for_the_whole_organization() -> None:
+    at = three()
+    one, two = at.slots["ONE"], at.slots["TWO"]
+    fail(one, refused("credit_balance_exhausted", 429))
+    await asyncio.sleep(300.0)
+    lease = two.lease(now())
+    assert one.ready_in(now()) > 0  # the probe is out
+    two.give_back(lease, End.CANCELLED)
+    assert (one.ready_in(now()), one.word) == (0.0, "quarantined")  # it proved nothing
+    work(two)
+    assert "".join(words(at)) == "aaa"
+
+
+@virtual_time
+async def test_a_reload_keeps_a_keys_health_and_takes_what_its_source_holds_now() -> None:
+    at = three()
+    fail(at.slots["ONE"], refused())
+    again = {name: at.ring.slot(spec(f"a#{name}"), Place(OLD, NEVER)) for name in ("ONE", "TWO")}
+    assert all(again[name] is at.slots[name] for name in again)
+    at.ring.use([(again["ONE"], Found(Secret("sk-1"))), (again["TWO"], Found(Secret(NEW)))])
+    assert (again["ONE"].word, again["TWO"].word) == ("quarantined", "active")
+    assert held(again["TWO"]) == "sk-2"
+    assert again["TWO"].candidate is not None
+    assert "a#OTHER" not in at.ring.slots
+    assert at.state("OTHER", "active") == 0
+
+
+@virtual_time
+async def test_another_place_under_the_same_name_is_another_key() -> None:
+    at = three()
+    other = at.ring.slot(spec("a#ONE", organization="org-z"), Place(OLD, NEVER))
+    assert other is not at.slots["ONE"]
