@@ -11,6 +11,8 @@ import logging
 from collections.abc import Awaitable, Coroutine
 from typing import Any, Self
 
+import msgspec
+
 from stanchion.core.call import Body, Call, Operation
 from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError
@@ -18,6 +20,7 @@ from stanchion.core.reply import Reply
 from stanchion.core.secret import Secret
 from stanchion.core.service import Service
 from stanchion.engine.catalog import Catalog
+from stanchion.engine.common_limits import CommonLimits
 from stanchion.engine.config import Loaded
 from stanchion.engine.outbox import Outbox
 from stanchion.engine.quotas import quota_of
@@ -63,8 +66,14 @@ class Engine:
         self._idempotency = Idempotency(settings.idempotency, self.spawn)
         self.keys = KeyRing(settings.keys, self.clock, self.metrics)
         self._key_watch = KeyWatch(self.keys, self.clock, self._check_key)
+        self._common: CommonLimits | None = None  # limits that are kept together with other processes
         self.key_exchange: KeyExchange | None = None  # with other replicas, and `stanchion keys`
         try:
+            if settings.stores.limits != "memory":
+                self._common = CommonLimits(settings.stores.limits, self.clock, self.metrics)
+                self._shared = msgspec.structs.replace(self._shared, limits=self._common.shared)
+                await self._common.begin()
+                self.spawn(self._common.run())
             self._build(None)
             await self._begin_keys()
         except BaseException:
@@ -86,6 +95,8 @@ class Engine:
                 with contextlib.suppress(asyncio.CancelledError):
                     await self._tasks.__aexit__(None, None, None)
             finally:
+                if self._common is not None:
+                    await self._common.aclose()
                 if self.key_exchange is not None:
                     await self.key_exchange.aclose()
                 await self._http.aclose()

@@ -160,6 +160,9 @@ class Metrics(Collector):
             ("endpoint",),
             gauge=True,
         )
+        self.limits_store_lost = Tallies(
+            "stanchion_limits_store_lost", "1 while the store of common limits cannot be asked", gauge=True
+        )
         self.quota_refusals = Tallies(
             "stanchion_quota_refusals", "429s of an endpoint that a limit explains", ("endpoint",)
         )

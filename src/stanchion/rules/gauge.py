@@ -45,7 +45,7 @@ class Mark(msgspec.Struct, gc=False):
     booked_s: float  # with it
     used: float  # of the sliding window, with it
     alone_s: float  # the depth that our own bookings alone would make
-    store_at: float = -1.0  # when it was booked in a store, by that store's clock; -1: it was not
+    store_at: float | None = None  # when it was booked in a store, by that store's clock
     store_booked_s: float = 0.0  # all that was ever booked there, with it
 
 
@@ -201,7 +201,7 @@ class Gauge:
         for meter in (self.meter, self._alone):
             meter.book(mark.at, -mark.cost_s)
         self._log.take_back(mark.at, mark.amount)
-        if self.news is not None and mark.store_at >= 0:
+        if self.news is not None and mark.store_at is not None:
             self.news.append(News(self, -mark.cost_s))
 
     def booked_in_store(self, now: float, mark: Mark, at: float, booked_s: float, depth_s: float) -> None:
@@ -228,7 +228,7 @@ class Gauge:
         """Go towards what the provider said; `without_s` is what it did not charge of that call."""
         booked_s = mark.booked_s - without_s if mark is not None else 0.0
         self.meter.heard(at, booked_s, depth_s, gain)
-        if self.news is not None and mark is not None and mark.store_at >= 0:
+        if self.news is not None and mark is not None and mark.store_at is not None:
             self.news.append(News(self, seen=(mark.store_at, mark.store_booked_s - without_s, depth_s, gain)))
 
     def _judge(self, mark: Mark, used: float) -> None:
