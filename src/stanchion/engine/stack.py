@@ -45,7 +45,7 @@ def call_stack(
     """Everything that happens once per call."""
     metrics, clock = shared.metrics, shared.clock
     room = shared.room or WaitingRoom(metrics, clock)
-    room.options = settings.line
+    room.configure(settings.line)
     balance = Balance(endpoints, settings.balance, clock, room=room)
     return stack(
         Record(metrics, clock),  # outermost: refusals and replays are counted too

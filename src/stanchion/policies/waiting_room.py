@@ -40,6 +40,12 @@ class WaitingRoom:
         self.open_of: dict[str, int] = {}
         self.parked: dict[str, set[Line]] = {}  # callers that have as much open as they may
 
+    def configure(self, options: LineOptions) -> None:
+        """Go by new settings from now on."""
+        self.options = options
+        for caller in tuple(self.parked):
+            self._unpark(caller)
+
     @property
     def counts(self) -> bool:
         """Say whether open calls are bounded."""
@@ -96,6 +102,9 @@ class WaitingRoom:
             self.open_of[caller] = left
         else:
             del self.open_of[caller]
+        self._unpark(caller)
+
+    def _unpark(self, caller: str) -> None:
         for line in self.parked.pop(caller, ()):
             line.unpark(caller)
 

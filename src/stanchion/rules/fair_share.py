@@ -24,7 +24,7 @@ _LOOKED_AT_MOST = 256  # callers, for an estimate; of more, these stand for all
 class Entry(Generic[T]):
     """One call that waits."""
 
-    __slots__ = ("at", "batch", "caller", "cost", "item", "start", "waiting")
+    __slots__ = ("at", "batch", "caller", "cost", "item", "number", "start", "waiting")
 
     def __init__(self, item: T, caller: str, cost: float, at: float, *, batch: bool = False) -> None:
         self.item = item
@@ -34,6 +34,7 @@ class Entry(Generic[T]):
         self.batch = batch
         self.waiting = True
         self.start = 0.0  # its tag, once it was taken out
+        self.number = 0  # and its caller's place among equal tags
 
 
 class _Flow(Generic[T]):
@@ -61,6 +62,7 @@ class FairShare(Generic[T]):
             tuple[float, int, _Flow[T]]
         ] = []  # a caller that was served stays until its tag passes
         self._virtual = 0.0
+        self._served = 0.0  # by how much the call that was taken last moves virtual time, once it is done
         self._last = 0
         self._weights = 0.0  # of callers that wait
         self._active = 0  # callers that wait
@@ -94,7 +96,7 @@ class FairShare(Generic[T]):
         entry.waiting = True
         self._add(flow, entry, front=True)
         if not flow.parked:
-            self._place(flow, first=True)
+            self._place(flow, entry.number)
 
     def head(self) -> Entry[T] | None:
         """Return whose turn it is; None if nobody waits who may be served."""
@@ -118,8 +120,9 @@ class FairShare(Generic[T]):
         entry = self.head()
         assert entry is not None  # noqa: S101 - the caller asked before
         flow = self._heap[0][2]
-        entry.start = flow.start
-        self._virtual = max(self._virtual + entry.cost / self._weights, flow.start)
+        entry.start, entry.number = flow.start, flow.number
+        self._virtual = max(self._virtual + self._served, flow.start)
+        self._served = entry.cost / self._weights
         flow.entries.popleft()
         flow.start += entry.cost / flow.weight
         self._last = flow.number = self._last + 1
@@ -198,10 +201,10 @@ class FairShare(Generic[T]):
                 self._forget_idle()
                 self._patience = len(self._flows)
 
-    def _place(self, flow: _Flow[T], *, first: bool = False) -> None:
+    def _place(self, flow: _Flow[T], number: int = 0) -> None:
         """Put a caller in the heap; where it stood before counts no longer."""
         self._last += 1
-        flow.number = -self._last - 1 if first else self._last
+        flow.number = number or self._last
         heappush(self._heap, (flow.start, flow.number, flow))
         if len(self._heap) > 2 * len(self._flows) + _DEAD_FEW:
             self._make_heap()
@@ -210,7 +213,7 @@ class FairShare(Generic[T]):
         """Nobody waits: no sums of rounding errors, and no memory of who was served."""
         self._flows.clear()
         self._heap.clear()
-        self._virtual = self._weights = self.cost = 0.0
+        self._virtual = self._served = self._weights = self.cost = 0.0
 
     def _forget_idle(self) -> None:
         """Forget callers that wait no more and have no tag ahead of virtual time."""
