@@ -114,9 +114,11 @@ class MemoryLimits:
 
     def _slot_wait_s(self, slot: Slot, holder: str, now: float) -> float:
         """Say in how many seconds there may be a place; 0: now."""
+        if slot.most <= 0:
+            return float("inf")  # a slot for nobody
         holders = self._holders.get(slot.name)
         if holders is None or len(holders) < slot.most:
-            return 0.0 if slot.most > 0 else float("inf")  # a slot for nobody
+            return 0.0
         for each in [each for each, until in holders.items() if until <= now]:
             del holders[each]
         if len(holders) < slot.most or holder in holders:

@@ -105,7 +105,7 @@ def _room(backend: str, module: str) -> Any:
     try:
         return importlib.import_module(f"stanchion.stores.{backend}.{module}")
     except ModuleNotFoundError as error:
-        if error.name in {"redis", "asyncpg"}:
+        if (error.name or "").partition(".")[0] in {"redis", "asyncpg"}:
             raise SettingsError(
                 f"the store needs a driver that is not installed: pip install 'stanchion[{backend}]'"
             ) from error

@@ -55,6 +55,7 @@ class Wire:
         if url.startswith("valkey"):
             url = "redis" + url.removeprefix("valkey")
         given: dict[str, Any] = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+        given["socket_keepalive"] = True
         given.update(parse_url(url))
         kind: type[AbstractConnection] = given.pop("connection_class", Connection)
         self.where = f"redis at {given.get('path') or given.get('host', 'localhost')}"
