@@ -142,6 +142,7 @@ class Attempt:
         refused = quota.admit(account, self._record.model, tokens, now)
         if refused is not None:
             raise _too_many(refused, account.headers(now))
+        self._record.charge = tokens
         self._quota_headers = account.headers(now)
 
     def _send(self, answer: Answer) -> None:

@@ -41,6 +41,7 @@ class CallRecord(msgspec.Struct, kw_only=True):
     completed: bool = False
     client_left_at: float | None = None
     ended_at: float | None = None
+    charge: int = 0  # tokens that admission charged; 0 if the call was refused
     prompt_tokens: int = 0
     completion_tokens: int = 0
     idempotency_key: str | None = None

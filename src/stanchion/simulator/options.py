@@ -29,7 +29,8 @@ DEFAULT_MODELS = (
 class SimulatorOptions:
     """The defaults suit tests: a free port, instant replies, no faults, limits nobody meets, any key.
 
-    `faults`: text forms, objects or `Fault`s, see `stanchion.simulator.faults`. `keys`: if given, others get 401.
+    `key_limits`: of single keys, before those of a model. `faults`: text forms, objects or `Fault`s, see
+    `stanchion.simulator.faults`. `keys`: if given, others get 401.
     `strict_models`: names that are not in `models` get 404. `nondeterministic`: a new text for every call.
     `log_capacity`: how many calls the log keeps. `max_body_bytes`: larger requests get 413.
     """
@@ -39,6 +40,7 @@ class SimulatorOptions:
     timing: Timing = field(default_factory=Timing)
     limits: Limits = field(default_factory=Limits)
     model_limits: Mapping[str, Limits] = field(default_factory=dict[str, Limits])
+    key_limits: Mapping[str, Limits] = field(default_factory=dict[str, Limits], repr=False)
     quota_mode: QuotaMode = "bucket"
     faults: tuple[Fault | str | dict[str, object], ...] = ()
     keys: tuple[str, ...] = ()

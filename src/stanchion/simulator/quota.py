@@ -178,11 +178,13 @@ class Quota:
         limits: Limits,
         *,
         per_model: Mapping[str, Limits] | None = None,
+        per_key: Mapping[str, Limits] | None = None,
         mode: QuotaMode = "bucket",
         organization: str = "org-simulator",
     ) -> None:
         self._limits = limits
         self._per_model = dict(per_model or {})
+        self._per_key = {f"Bearer {key}": each for key, each in (per_key or {}).items()}
         self._mode = mode
         self._organization = organization
         self._accounts: OrderedDict[tuple[str, str], Account] = OrderedDict()
@@ -191,7 +193,7 @@ class Quota:
         """The account of a key for a model, opened on first use."""
         account = self._accounts.get((key, model))
         if account is None:
-            account = self._open(self._per_model.get(model, self._limits))
+            account = self._open(self._per_key.get(key) or self._per_model.get(model, self._limits))
             self._accounts[key, model] = account
             if len(self._accounts) > _MAX_ACCOUNTS:
                 self._accounts.popitem(last=False)

@@ -23,6 +23,7 @@ class State:
         self.quota = Quota(
             options.limits,
             per_model=options.model_limits,
+            per_key=options.key_limits,
             mode=options.quota_mode,
             organization=options.organization,
         )
