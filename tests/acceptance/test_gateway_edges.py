@@ -385,6 +385,7 @@ async def test_credentials_cookies_and_unknown_headers_of_the_caller_do_not_go_o
         {"idempotency-key": "x" * 256},
         {"idempotency-key": "\x01"},
         {"last-event-id": "x"},
+        {"x-stanchion-priority": "low"},
     ],
 )
 async def test_a_header_that_says_nothing_is_refused(edge: Gateway, ear: Listener, headers: dict[str, str]):

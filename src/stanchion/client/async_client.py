@@ -14,7 +14,7 @@ from stanchion.client.configured import Config, configured, sealed
 from stanchion.client.cost import Prices
 from stanchion.client.home import Homes
 from stanchion.client.stream import Stream, whole_chat, whole_response
-from stanchion.core.call import Body, Call, Operation, json_call
+from stanchion.core.call import Body, Call, Operation, Priority, json_call, read_priority
 from stanchion.core.chunk import Event
 from stanchion.core.errors import InvalidCall, SettingsError
 from stanchion.core.reply import Reply
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 Messages = str | Sequence[Mapping[str, Any]]
 ResumeMode = Literal["auto", "verify", "error"]
 _OURS = frozenset({"authorization", "api-key", "host", "content-length", "content-type", "transfer-encoding"})
-_NONE: dict[str, Any] = {}
 
 
 class PerCall(msgspec.Struct, frozen=True, gc=False):
@@ -40,6 +39,8 @@ class PerCall(msgspec.Struct, frozen=True, gc=False):
     retry: RetryOptions | None = None
     resume: ResumeMode | None = None
     headers: Mapping[str, str] | None = None  # extra request headers
+    priority: Priority | None = None  # "batch" lets interactive calls go before it
+    caller: str | None = None  # for whom: callers share a line fairly
 
 
 class AsyncClient:
@@ -59,6 +60,8 @@ class AsyncClient:
         api_key: str | Secret | None = None,
         base_url: str | None = None,
         settings: Mapping[str, Any] | None = None,
+        priority: Priority = "interactive",
+        caller: str = "",
     ) -> None:
         """Read the settings; nothing is opened yet.  Raises SettingsError, which says what to write.
 
@@ -68,6 +71,8 @@ class AsyncClient:
             api_key: a key; with `base_url` it names the one provider of this client.
             base_url: the address of an OpenAI-compatible API, with its version.
             settings: single settings over the file: {"retry.attempts": 5}.
+            priority: of calls that say none; "batch" lets interactive calls go before it.
+            caller: for whom calls are that do not say it; callers share a line fairly.
         """
         # rebound at once: a traceback that shows locals must not show the key
         api_key, problem = sealed(api_key)
@@ -78,6 +83,7 @@ class AsyncClient:
         self._prices = Prices(self._loaded.settings.prices)
         self.homes = Homes(self._loaded)  # where its engines live
         self._engines = self.homes.engines
+        self._usual: dict[str, Any] = {"priority": read_priority(priority), "caller": caller}
 
     async def chat(
         self,
@@ -89,6 +95,8 @@ class AsyncClient:
         retry: RetryOptions | None = None,
         resume: ResumeMode | None = None,
         headers: Mapping[str, str] | None = None,
+        priority: Priority | None = None,
+        caller: str | None = None,
         **params: Any,
     ) -> ChatReply:
         """Return a whole chat completion.  A str as `messages` is one message of the user.
@@ -97,7 +105,7 @@ class AsyncClient:
         Cancel: the call is ended at the provider.
         """
         params["messages"], params["model"] = _messages(messages), model
-        said = PerCall(deadline_s, idempotency_key, retry, resume, headers)
+        said = PerCall(deadline_s, idempotency_key, retry, resume, headers, priority, caller)
         return ChatReply(*await self._whole(Operation.CHAT, params, said))
 
     def stream(
@@ -110,11 +118,13 @@ class AsyncClient:
         retry: RetryOptions | None = None,
         resume: ResumeMode | None = None,
         headers: Mapping[str, str] | None = None,
+        priority: Priority | None = None,
+        caller: str | None = None,
         **params: Any,
     ) -> Stream[ChatReply]:
         """Return a chat completion as a stream of deltas; it begins when it is entered or first read."""
         params["messages"], params["model"] = _messages(messages), model
-        said = PerCall(deadline_s, idempotency_key, retry, resume, headers)
+        said = PerCall(deadline_s, idempotency_key, retry, resume, headers, priority, caller)
         return Stream(
             self._call(Operation.CHAT, params, said, stream=True), self._ask, self._prices, whole_chat
         )
@@ -128,11 +138,13 @@ class AsyncClient:
         idempotency_key: str | None = None,
         retry: RetryOptions | None = None,
         headers: Mapping[str, str] | None = None,
+        priority: Priority | None = None,
+        caller: str | None = None,
         **params: Any,
     ) -> ResponseReply:
         """Return a whole answer of the Responses API."""
         params["input"], params["model"] = input, model
-        said = PerCall(deadline_s, idempotency_key, retry, None, headers)
+        said = PerCall(deadline_s, idempotency_key, retry, None, headers, priority, caller)
         return ResponseReply(*await self._whole(Operation.RESPONSES, params, said))
 
     def stream_responses(
@@ -144,11 +156,13 @@ class AsyncClient:
         idempotency_key: str | None = None,
         retry: RetryOptions | None = None,
         headers: Mapping[str, str] | None = None,
+        priority: Priority | None = None,
+        caller: str | None = None,
         **params: Any,
     ) -> Stream[ResponseReply]:
         """Return an answer of the Responses API as a stream of its events."""
         params["input"], params["model"] = input, model
-        said = PerCall(deadline_s, idempotency_key, retry, None, headers)
+        said = PerCall(deadline_s, idempotency_key, retry, None, headers, priority, caller)
         call = self._call(Operation.RESPONSES, params, said, stream=True)
         return Stream(call, self._ask, self._prices, whole_response)
 
@@ -161,11 +175,13 @@ class AsyncClient:
         idempotency_key: str | None = None,
         retry: RetryOptions | None = None,
         headers: Mapping[str, str] | None = None,
+        priority: Priority | None = None,
+        caller: str | None = None,
         **params: Any,
     ) -> EmbeddingReply:
         """Return the embeddings of a text, or of several."""
         params["input"], params["model"] = input, model
-        said = PerCall(deadline_s, idempotency_key, retry, None, headers)
+        said = PerCall(deadline_s, idempotency_key, retry, None, headers, priority, caller)
         return EmbeddingReply(*await self._whole(Operation.EMBEDDINGS, params, said))
 
     async def models(self) -> list[Model]:
@@ -227,12 +243,16 @@ class AsyncClient:
             raise InvalidCall("ask for a stream with stream(...) or stream_responses(...)", param="stream")
         if stream:
             params["stream"] = True
-        known = _NONE if said == _NOTHING_SAID else self._known(said)
+        known = self._usual if said == _NOTHING_SAID else self._known(said)
         return json_call(operation, Body(params), **known)
 
     def _known(self, said: PerCall) -> dict[str, Any]:
         """Turn what one call says into fields of its Call.  Raises InvalidCall."""
-        known: dict[str, Any] = {"idempotency_key": said.idempotency_key}
+        known: dict[str, Any] = {**self._usual, "idempotency_key": said.idempotency_key}
+        if said.priority is not None:
+            known["priority"] = read_priority(said.priority)
+        if said.caller is not None:
+            known["caller"] = said.caller
         if said.deadline_s is not None:
             if not 0 < said.deadline_s < math.inf:
                 raise InvalidCall("deadline_s must be more than 0 seconds", param="deadline_s")

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from stanchion.core.call import Body, Call, Operation, json_call
+from stanchion.core.call import PRIORITY_HEADER, Body, Call, Operation, json_call, read_priority
 from stanchion.core.errors import (
     Cut,
     DeadlineExceeded,
@@ -124,10 +124,12 @@ def _call(engine: Engine, operation: Operation, asked: Asked) -> Call:
     sent_on = {
         name: value
         for name, value in asked.headers.items()
-        if name not in _NOT_SENT_ON and not name.startswith("x-stainless-")
+        if name not in _NOT_SENT_ON and name != PRIORITY_HEADER and not name.startswith("x-stainless-")
     }
     if sent_on:
         known["headers"] = sent_on
+    if PRIORITY_HEADER in asked.headers:
+        known["priority"] = read_priority(asked.headers[PRIORITY_HEADER])
     call = json_call(operation, Body.read(asked.body), **known)
     if asked.read_s is None:
         return call

@@ -12,6 +12,7 @@ from stanchion.client.async_client import AsyncClient
 from stanchion.client.configured import Config, sealed
 from stanchion.client.portal import Portal
 from stanchion.client.stream import Delta, Stream
+from stanchion.core.call import Priority
 from stanchion.core.errors import SettingsError
 from stanchion.core.secret import Secret
 from stanchion.core.trail import Attempt
@@ -60,12 +61,21 @@ class Client:
         api_key: str | Secret | None = None,
         base_url: str | None = None,
         settings: Mapping[str, Any] | None = None,
+        priority: Priority = "interactive",
+        caller: str = "",
     ) -> None:
         """Read the settings; nothing is opened yet.  See AsyncClient.  Raises SettingsError."""
         api_key, problem = sealed(api_key)
         if problem:
             raise SettingsError(problem)
-        self.asynchronous = AsyncClient(config, api_key=api_key, base_url=base_url, settings=settings)
+        self.asynchronous = AsyncClient(
+            config,
+            api_key=api_key,
+            base_url=base_url,
+            settings=settings,
+            priority=priority,
+            caller=caller,
+        )
         self.providers = self.asynchronous.providers
         self.portal = Portal(self.asynchronous.homes.parted)
 

@@ -16,7 +16,7 @@ from stanchion.core.trail import Trail
 
 T = TypeVar("T")
 Priority = Literal["interactive", "batch"]
-PRIORITIES: frozenset[str] = frozenset(("interactive", "batch"))
+PRIORITY_HEADER = "x-stanchion-priority"
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _NOTHING: Mapping[Any, Any] = {}
@@ -179,3 +179,10 @@ def json_call(operation: Operation, body: Body, **known: Any) -> Call:
     if stream is not None and not isinstance(stream, bool):
         raise InvalidCall("'stream' must be true or false", param="stream")
     return Call(operation=operation, body=body, model=model, stream=bool(stream), **known)
+
+
+def read_priority(value: str) -> Priority:
+    """Read a call's priority.  Raises InvalidCall, which names the two that there are."""
+    if value == "interactive" or value == "batch":
+        return value
+    raise InvalidCall("the priority must be 'interactive' or 'batch'", param=PRIORITY_HEADER)

@@ -54,20 +54,21 @@ class Gateway:
         if scope["type"] == "http" and scope["method"] == "POST":
             operation = _HOT.get(scope["path"])
             if operation is not None:
-                return self._answer(operation, dict(scope["headers"]), receive, send)
+                return self._answer(operation, scope, receive, send)
         pages: Any = self._pages
         return pages(scope, receive, send)
 
-    async def _answer(
-        self, operation: Operation, headers: Mapping[bytes, bytes], receive: Receive, send: Send
-    ) -> None:
+    async def _answer(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the request and answer it; whatever fails before the first byte becomes an HTTP error."""
         call: Call | None = None
+        headers: Mapping[bytes, bytes] = dict(scope["headers"])
         try:
             if self.refusing:
                 raise Unavailable("the gateway is shutting down", code="shutting_down", retry_after_s=1.0)
             raw = await read_body(headers, receive, self.engine.settings.gateway, self._clock)
-            call = read_call(operation, raw, headers, self._clock.now())
+            client = scope.get("client")
+            peer = client[0] if client else ""
+            call = read_call(operation, raw, headers, self._clock.now(), peer=peer)
             skip = last_event_id(headers) if call.stream else 0
         except ClientLeft:
             return

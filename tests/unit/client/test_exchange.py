@@ -62,3 +62,10 @@ def test_a_refusal_says_what_the_provider_said_and_not_to_ask_again():
 @pytest.mark.parametrize(("error", "status"), [(InvalidCall("no"), 400), (Unavailable("later"), 503)])
 def test_our_own_errors_have_their_status(error, status: int):
     assert refused(error).status == status
+
+
+async def test_a_priority_that_there_is_not_is_the_callers_fault():
+    asked = Asked("POST", "/v1/chat/completions", {"x-stanchion-priority": "low"}, b'{"model": "m"}', None)
+    answered = await exchange(Engine(load(environ={})), asked)
+    assert answered.status == 400
+    assert msgspec.json.decode(answered.body)["error"]["param"] == "x-stanchion-priority"
