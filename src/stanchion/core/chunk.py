@@ -36,22 +36,20 @@ class Event(msgspec.Struct, gc=False):
 EventReader = Callable[[bytes], Sequence[Event]]
 
 
-class Chunk:
+class Chunk(msgspec.Struct, eq=False, gc=False):
     """Bytes of a reply, cut where an event ends.  `data: [DONE]` is in `raw` and is no event."""
 
-    __slots__ = ("_events", "_read", "raw")
-
-    def __init__(self, raw: bytes, read: EventReader) -> None:
-        self.raw = raw
-        self._read = read
-        self._events: Sequence[Event] | None = None
+    raw: bytes
+    _read: EventReader
+    _events: Sequence[Event] | None = None
 
     @property
     def events(self) -> Sequence[Event]:
         """Decode the events, once.  Raises UpstreamError if one is not what it should be."""
-        if self._events is None:
-            self._events = self._read(self.raw)
-        return self._events
+        events = self._events
+        if events is None:
+            events = self._events = self._read(self.raw)
+        return events
 
     @property
     def text(self) -> str:

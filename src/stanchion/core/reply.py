@@ -50,6 +50,18 @@ class Source(Protocol):
     def aclose(self) -> Awaitable[None]: ...
 
 
+class Feed(Source, Protocol):
+    """A source that can be asked without waiting: a chunk costs one plain call, and no coroutine."""
+
+    def take(self) -> Chunk | None:
+        """Return the next chunk; None if it is not here.  Raises StopAsyncIteration at the end."""
+        ...
+
+    def more(self) -> Awaitable[None]:
+        """Return what to await before the next `take`.  It raises nothing but a cancellation."""
+        ...
+
+
 EndHook = Callable[[End, BaseException | None], None]  # sync on purpose: cannot be cancelled half-way
 Stage = Callable[[AsyncIterator[Chunk]], AsyncGenerator[Chunk, None]]
 
@@ -59,6 +71,7 @@ class Reply:
 
     __slots__ = (
         "__weakref__",
+        "_feed",
         "_hooks",
         "_kept",
         "_stages",
@@ -77,6 +90,7 @@ class Reply:
         self.error: BaseException | None = None  # with which it failed
         self.first_at: float | None = None  # when the first chunk came, on the loop's clock
         self._top = source
+        self._feed: Feed | None = None  # the source, if it is one and nothing stands over it
         self._stages: list[Source] | None = None  # those below the top, innermost first
         self._hooks: list[EndHook] = []
         self._kept: Chunk | None = None  # the first chunk, waited for and not yet read
@@ -88,6 +102,13 @@ class Reply:
         reply._kept = chunk
         reply.usage = usage
         reply.first_at = asyncio.get_running_loop().time()
+        return reply
+
+    @classmethod
+    def fed(cls, head: Head, feed: Feed) -> Self:
+        """Make the reply of a source that can be asked without waiting."""
+        reply = cls(head, feed)
+        reply._feed = feed
         return reply
 
     def on_end(self, hook: EndHook) -> Self:
@@ -104,7 +125,7 @@ class Reply:
             below = _put_back(self._kept, below)
             self._kept = None
         self._stages = [*(self._stages or ()), self._top]
-        self._top = stage(below)
+        self._top, self._feed = stage(below), None
         return self
 
     async def first(self) -> None:
@@ -143,7 +164,7 @@ class Reply:
         """Run the hooks; let go of all: a hook that knows its reply would be a circle for the collector."""
         self.end, self.error = end, error
         hooks, self._hooks = self._hooks, []
-        self._top, self._stages, self._kept = _ENDED, None, None
+        self._top, self._feed, self._stages, self._kept = _ENDED, None, None, None
         for hook in hooks:
             try:
                 hook(end, error)
@@ -163,7 +184,12 @@ class Reply:
         if self.end is not None:
             raise StopAsyncIteration
         try:
-            chunk = await self._top.__anext__()
+            feed = self._feed
+            if feed is None:
+                chunk = await self._top.__anext__()
+            else:
+                while (chunk := feed.take()) is None:
+                    await feed.more()
         except StopAsyncIteration:
             await self._finish(End.COMPLETED, None)
             raise

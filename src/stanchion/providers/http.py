@@ -77,7 +77,7 @@ class HttpClient:
         answer = HttpAnswer(limits, self._clock, self._options.answer_most_bytes)
         try:
             with self._clock.timeout_at(answer.first_byte_until()):
-                answer.response = await self._session.request(
+                response = await self._session.request(
                     method,
                     url,
                     data=body,
@@ -86,6 +86,7 @@ class HttpClient:
                     proxy=self._options.proxy or None,
                     timeout=_connect_timeout(limits.patience.connect_s),
                 )
+                answer.opened(response)
                 if not limits.stream:
                     answer.body = await answer.read_body()
         except TimeoutError as error:

@@ -14,6 +14,7 @@ import msgspec
 from stanchion.core.call import Patience
 from stanchion.core.clock import Clock
 from stanchion.core.errors import Cut, DeadlineExceeded, Silent, UpstreamError
+from stanchion.providers.http_reader import NoBody, Reader
 
 _DRAIN_S = 0.2  # seconds: the terminating chunk comes with the last event, or not at all
 log = logging.getLogger(__name__)
@@ -40,11 +41,13 @@ class HttpAnswer:
         "_started_at",
         "_waits_since",
         "body",
+        "reader",
         "response",
     )
 
     response: aiohttp.ClientResponse
     body: bytes  # of a whole answer
+    reader: Reader | NoBody  # of a stream
 
     def __init__(self, limits: Limits, clock: Clock, most: int) -> None:
         self._limits = limits
@@ -54,7 +57,7 @@ class HttpAnswer:
         self._ends = min(self._started_at + limits.patience.total_s, limits.deadline)
         self._begun = False
         self._alarm = 0
-        self._waits_since: float | None = None
+        self._waits_since = 0.0  # when the reader began to wait, if it waits
 
     def first_byte_until(self) -> float:
         """Say until when the first byte must be there."""
@@ -98,42 +101,47 @@ class HttpAnswer:
             raise
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def opened(self, response: aiohttp.ClientResponse) -> None:
+        """Note that the headers are there."""
+        self.response = response
+        if self._limits.stream:
+            self.reader = Reader.adopt(response.content) or NoBody()
+
     async def read(self) -> bytes:
         """Return the next network read, b"" at the end.
 
         Raises Silent before the first byte and Cut after it, if none comes in time or the connection
-        breaks; DeadlineExceeded.  Cancel: the socket is closed.
+        breaks; DeadlineExceeded.  Cancel: the socket is closed.  `EventStream` does the same in parts,
+        without a coroutine.
         """
-        wait = self.next_read()
         try:
-            data = await wait
+            while (data := self.reader.take()) is None:
+                await self.more()
         except BaseException as error:
             failure = self.broken(error)
             if failure is error:
                 raise
             raise failure from error
-        self.got(data)
+        if data:
+            self.begin()
         return data
 
-    def next_read(self) -> Awaitable[bytes]:
-        """Return what to await for the next network read.  `read` in parts, for who counts coroutines.
+    def begin(self) -> None:
+        """Note that data came: from the first on, the wait between two reads is bounded."""
+        if not self._begun:
+            self._begun = True
+            self._clock.take_back(self._alarm)
+            self._alarm = self._clock.set(self._next_check(self._clock.now()), self._check)
 
-        Whoever awaits it calls `got` with what came, or raises what `broken` makes of the error.
+    def more(self) -> Awaitable[None]:
+        """Return what to await before the next `reader.take()`, bounded in time.
+
+        Who gets an error from `take` calls `broken`; who is cancelled calls `abort`.
         """
         self._waits_since = self._clock.now()
         if not self._alarm:
             self._alarm = self._clock.set(self.first_byte_until(), self._check)
-        return self.response.content.readany()
-
-    def got(self, data: bytes) -> None:
-        """Note that a read came; b"" is the end."""
-        self._waits_since = None
-        if not data:
-            self._clock.take_back(self._alarm)
-        elif not self._begun:
-            self._begun = True
-            self._clock.take_back(self._alarm)
-            self._alarm = self._clock.set(self._next_check(self._clock.now()), self._check)
+        return self.reader.more()
 
     def broken(self, error: BaseException) -> BaseException:
         """Close the socket, and return the error that says what happened."""
@@ -150,12 +158,11 @@ class HttpAnswer:
     def _check(self) -> None:
         """Look whether the read that waits waits too long; one alarm serves all reads of an answer."""
         now = self._clock.now()
-        since = self._waits_since
         if now < self._ends:
-            if since is None:
+            if not self.reader.waits:
                 due = self._next_check(now)
             else:
-                due = self._next_check(since) if self._begun else self.first_byte_until()
+                due = self._next_check(self._waits_since) if self._begun else self.first_byte_until()
             if now < due:
                 self._alarm = self._clock.set(due, self._check)
                 return
@@ -168,7 +175,7 @@ class HttpAnswer:
         if now >= self._limits.deadline:
             return DeadlineExceeded("the call's deadline passed before the answer was complete")
         ended = now >= self._ends
-        if not hasattr(self, "response") or not self._begun:
+        if not self._begun:
             code = "attempt_timeout" if ended else "first_token_timeout"
             return Silent("the provider did not answer in time", code=code)
         code = "attempt_timeout" if ended else "stalled"

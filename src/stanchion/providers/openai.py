@@ -160,7 +160,7 @@ class OpenAIEndpoint:
             prompt_bytes=len(call.body.raw),
         )
         source = EventStream(answer, rules, call.trail, blank)
-        reply = Reply(head, source)
+        reply = Reply.fed(head, source)
         source.reply = reply
         return reply
 

@@ -20,7 +20,7 @@ from stanchion.core.usage import Usage
 from stanchion.providers.http_answer import HttpAnswer
 from stanchion.rules.refusals import judge
 from stanchion.wire import sse
-from stanchion.wire.answers import is_usage_only, read_stream, stream_error
+from stanchion.wire.answers import is_usage_only, read_chat_event, read_stream, stream_error
 from stanchion.wire.errors import ErrorFacts
 
 _DONE_EVENT = b"data: [DONE]\n\n"
@@ -50,13 +50,15 @@ class EventStream:
         "_blank",
         "_cutter",
         "_done",
-        "_endpoint",
         "_events",
         "_finished",
+        "_quick",
         "_read",
         "_rules",
         "_settled",
+        "_take",
         "_trail",
+        "more",
         "reply",
     )
 
@@ -69,8 +71,11 @@ class EventStream:
         self._rules = rules
         self._trail = trail
         self._blank = blank
-        self._cutter = sse.Cutter()
+        self._cutter: sse.Cutter | None = None  # where a read did not end with an event, until one does
         self._read = read_stream(rules.operation)
+        self._quick = False  # chat, nothing pending: an event in the middle passes at a glance
+        self._take = answer.reader.take
+        self.more = answer.more  # the same, without a call between
         self._begun = False  # something was handed out
         self._done = False  # the stream said its end
         self._settled = False
@@ -79,35 +84,60 @@ class EventStream:
 
     async def __anext__(self) -> Chunk:
         """Return the next events.  Raises Silent, Refused, Unusable, Cut or DeadlineExceeded."""
-        answer = self._answer
+        while (chunk := self.take()) is None:
+            await self.more()
+        return chunk
+
+    def take(self) -> Chunk | None:
+        """Return the next events, None if none are here.  Raises as `__anext__`."""
         try:
             while not self._done:
-                wait = answer.next_read()
-                try:
-                    data = await wait
-                except BaseException as error:
-                    failure = answer.broken(error)
-                    if failure is error:
-                        raise
-                    raise failure from error
-                answer.got(data)
-                if not data:
+                raw = self._take()
+                if raw is None:
+                    return None
+                if self._quick and _is_in_the_middle(raw):
+                    self._events += 1
+                    return Chunk(raw, read_chat_event)  # nearly always
+                if not raw:
                     return self._at_the_end()
-                try:
-                    raw = self._cutter.feed(data)
-                except sse.TooLong as error:
-                    raise Cut(str(error), code="event_too_long") from None
-                if not self._begun and not raw:
-                    self._refuse_other(self._cutter.pending)
-                if raw:
-                    shown = self._seen(raw)
-                    if shown:
-                        self._begun = True
-                        return Chunk(shown, self._read)
+                shown = self._shown(raw)
+                if shown:
+                    return Chunk(shown, self._read)
         except UpstreamError as error:
             error.endpoint = self._rules.endpoint
             raise
+        except BaseException as error:
+            failure = self._answer.broken(error)
+            if failure is error:
+                raise
+            if isinstance(failure, UpstreamError):
+                failure.endpoint = self._rules.endpoint
+            raise failure from error
         raise StopAsyncIteration
+
+    def _shown(self, data: bytes) -> bytes:
+        """Cut a read at event boundaries; return the events to hand out."""
+        self._answer.begin()
+        whole = self._cutter is None and data.endswith(b"\n\n")
+        raw = data if whole else self._whole_events(data)
+        shown = self._seen(raw) if raw else b""
+        if shown:
+            self._begun = True
+        self._quick = (
+            self._begun and self._cutter is None and self._rules.operation is not Operation.RESPONSES
+        )
+        return shown
+
+    def _whole_events(self, data: bytes) -> bytes:
+        cutter = self._cutter or sse.Cutter()
+        try:
+            raw = cutter.feed(data)
+        except sse.TooLong as error:
+            raise Cut(str(error), code="event_too_long") from None
+        self._cutter = cutter if cutter.pending else None
+        if not self._begun and not raw:
+            self._refuse_other(cutter.pending)
+        return raw
 
     async def aclose(self) -> None:
         """Settle what it cost, and give the connection back or close it."""
@@ -149,8 +179,6 @@ class EventStream:
         )
         if not plain:
             return self._seen_closely(raw)
-        if count == 1 and b'"finish_reason":null' in raw and b'"usage":null' in raw:
-            return raw  # an event in the middle: nearly always
         if b'"finish_reason":"' in raw or b'"finish_reason": "' in raw or b'"finish_reason" ' in raw:
             self._finished += len(_FINISH.findall(raw))
         return self._with_usage(raw) if _has_usage(raw) else raw
@@ -218,7 +246,7 @@ class EventStream:
     def _at_the_end(self) -> Chunk:
         """The bytes have ended.  Return the end event if the stream is complete.  Raises Cut."""
         complete = not self._rules.done and self._finished >= self._rules.answers
-        if not complete or self._cutter.pending.strip():
+        if not complete or (self._cutter is not None and self._cutter.pending.strip()):
             raise Cut("the stream ended before it said its end", code="stream_cut")
         self._done = True
         return Chunk(_DONE_EVENT, self._read)
@@ -235,6 +263,18 @@ class EventStream:
 
     def _raise(self, facts: ErrorFacts) -> None:
         raise in_stream_error(facts, begun=self._begun)
+
+
+def _is_in_the_middle(raw: bytes) -> bool:
+    """Say whether this is one event as OpenAI sends them, without an end, usage or an error."""
+    return (
+        raw[:7] == b"data: {"  # slices and `in`: the methods take their arguments apart, 0.1 us each
+        and raw[-3:] == b"}\n\n"
+        and b'"finish_reason":null' in raw
+        and b'"usage":null' in raw
+        and b"\n" not in raw[:-2]
+        and b'"error"' not in raw
+    )
 
 
 def _has_usage(raw: bytes) -> bool:

@@ -36,7 +36,7 @@ UNKNOWN = "?"  # where a piece stands that nobody here can read or write
 def read_chat_events(raw: bytes) -> Sequence[Event]:
     """Read whole SSE events of a chat completion or a completion.  Raises Cut at one that is no JSON object."""
     if raw.startswith(b"data: {") and raw.find(b"\n") == len(raw) - 2 and raw.endswith(b"\n\n"):
-        return (_chat_event(raw[6:-2]),)  # one event in one read: nearly always
+        return read_chat_event(raw)
     if raw.startswith(b"data: {") and raw.endswith(b"\n\n") and _is_lines_of_data(raw):
         found = raw[6:-2].split(b"\n\ndata: ")
         return [_chat_event(data) for data in found if data != sse.DONE]
@@ -46,6 +46,11 @@ def read_chat_events(raw: bytes) -> Sequence[Event]:
         if data and data != sse.DONE:
             events.append(_chat_event(data))
     return events
+
+
+def read_chat_event(raw: bytes) -> Sequence[Event]:
+    """Read one event that is known to be one line `data: {...}`.  Raises Cut if it is no JSON object."""
+    return (_chat_event(raw[6:-2]),)
 
 
 def _is_lines_of_data(raw: bytes) -> bool:
@@ -61,11 +66,18 @@ def _chat_event(data: bytes) -> Event:
         return _unknown_event(data)
     except _NOT_JSON:
         raise Cut("the provider sent an event that is not JSON", code="malformed_event") from None
+    choices, usage = answer.choices, answer.usage
+    if usage is None and choices and len(choices) == 1:
+        first = choices[0]
+        message = first.delta
+        if message is not None and _is_plain(first, message):
+            # plain text, nearly always: in one go, which is half the work
+            return Event(data, "", cast("str", message.content), (), first.finish_reason, answer.model)
     event = Event(data=data, model=answer.model)
-    if answer.usage is not None:
-        event.usage = usage_of(answer.usage)
-    if answer.choices:
-        _read_choices(event, answer.choices)
+    if usage is not None:
+        event.usage = usage_of(usage)
+    if choices:
+        _read_choices(event, choices)
     return event
 
 
