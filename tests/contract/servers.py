@@ -133,9 +133,11 @@ class PostgresServer:
         seen = subprocess.run(["test", "-x", str(folder / "initdb")], check=False, **self._as)  # type: ignore[call-overload]
         if seen.returncode == 0:
             return folder
-        copy = self._folder / "programs"
-        shutil.copytree(folder.parent, copy, symlinks=True)
-        return copy / "bin"
+        package = folder.parents[1]  # a wheel's libraries lie beside its package, and are found from there
+        for part in (package, package.with_name(f"{package.name}.libs")):
+            if part.is_dir():
+                shutil.copytree(part, self._folder / part.name, symlinks=True)
+        return self._folder / folder.relative_to(package.parent)
 
     def __enter__(self) -> Self:
         data = self._folder / "data"

@@ -116,11 +116,11 @@ def said(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.parametrize("backend", SHARED)
 async def test_a_slot_is_free_again_after_its_holder_was_killed(place: Place) -> None:
-    with child(place.url, 3.0) as holder:
+    with child(place.url, 1.5) as holder:
         assert await asyncio.to_thread(said, holder) == "taken"
         limits = place.limits()
         refused = await limits.take((), [Slot("s", 1, HOUR)], "me")
-        assert 0 < refused.wait_s <= 3.0
+        assert 0 < refused.wait_s <= 1.5
         holder.kill()
     await until(bool, lambda: enter(limits, "me", most=1))
 

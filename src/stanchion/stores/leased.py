@@ -79,6 +79,8 @@ class LeasedLimits:
                 taken = await self._soon(self._remote.take(takes, slots, holder))
             except (StoreLost, TimeoutError):
                 self._lose()
+                if slots:  # it may have been done there unheard
+                    self._owed.append(([slot.name for slot in slots], holder))
             else:
                 self._local.follow(takes, taken.depth_s)
                 if taken.wait_s == 0.0:

@@ -24,6 +24,7 @@ class Shaky(MemoryLimits):
         super().__init__(clock.now)
         self.away = False
         self.slow_s = 0.0
+        self.mute = False
         self.asked = 0
 
     async def _reach(self) -> None:
@@ -35,7 +36,10 @@ class Shaky(MemoryLimits):
 
     async def take(self, takes: Sequence[Take], slots: Sequence[Slot], holder: str) -> Taken:
         await self._reach()
-        return await super().take(takes, slots, holder)
+        taken = await super().take(takes, slots, holder)
+        if self.mute:
+            raise StoreLost("done, and the answer is lost")
+        return taken
 
     async def change(self, changes: Sequence[Change], free: Sequence[str], holder: str) -> None:
         await self._reach()
@@ -199,6 +203,17 @@ async def test_a_slot_given_back_meanwhile_is_given_back_to_the_store_when_it_is
     assert (await other.limits.take((), [Slot("s", 1, 60.0)], "y")).wait_s > 0
     await one.limits.check()
     assert (await other.limits.take((), [Slot("s", 1, 60.0)], "y")).wait_s == 0
+
+
+@virtual_time
+async def test_a_slot_taken_there_unheard_is_given_back_when_the_store_is_back() -> None:
+    store, one, _ = await two()
+    store.mute = True
+    assert (await one.limits.take((), [Slot("s", 1, 60.0)], "x")).wait_s == 0
+    await one.limits.change((), ["s"], "x")
+    store.mute = False
+    await one.limits.check()
+    assert (await store.take((), [Slot("s", 1, 60.0)], "y")).wait_s == 0
 
 
 @virtual_time
