@@ -26,6 +26,7 @@ _COMMANDS = {
     "serve": "Serve the OpenAI-compatible gateway.",
     "chat": "Talk to a model in the terminal.",
     "simulate": "Play an OpenAI-compatible provider, with faults and quotas.",
+    "keys": "Show, verify, rotate and quarantine the providers' keys.",
     "config": "Show, check or begin the configuration.",
     "version": "Tell the versions.",
 }

@@ -17,6 +17,7 @@ from stanchion._version import __version__
 from stanchion.cli.given import flags_of, settings_options
 from stanchion.cli.process import calm_collector, harden
 from stanchion.cli.standin import ADVICE, StandIn
+from stanchion.cli.state import with_state
 from stanchion.cli.surroundings import check_surroundings
 from stanchion.cli.verbosity import is_verbose, verbose_option
 from stanchion.core.errors import SettingsError
@@ -78,7 +79,7 @@ def command(
             flags["gateway.port"] = _free_port(first.settings.gateway.host)
         lines = set_up(first.settings.log.level, json=_json(first.settings.log))
         try:
-            _run(lambda: stand_in.read(config, flags))
+            _run(lambda: with_state(stand_in.read(config, flags)))
         finally:
             lines.close()
     finally:

@@ -36,7 +36,7 @@ from stanchion.observe.metrics import Metrics
 from stanchion.policies.idempotency import Idempotency
 from stanchion.policies.waiting_room import WaitingRoom
 from stanchion.providers.http import HttpClient
-from stanchion.providers.key_check import check_key
+from stanchion.providers.key_check import check_key as ask_models
 from stanchion.providers.openai import EndpointSpec, OpenAIEndpoint
 from stanchion.stores.opening import open_key_book
 from stanchion.wire.objects import as_list, as_object
@@ -65,7 +65,7 @@ class Engine:
         self._outbox_task = self.spawn(self.outbox.run())
         self._idempotency = Idempotency(settings.idempotency, self.spawn)
         self.keys = KeyRing(settings.keys, self.clock, self.metrics)
-        self._key_watch = KeyWatch(self.keys, self.clock, self._check_key)
+        self._key_watch = KeyWatch(self.keys, self.clock, self.check_key)
         self._common: CommonLimits | None = None  # limits that are kept together with other processes
         self.key_exchange: KeyExchange | None = None  # with other replicas, and `stanchion keys`
         try:
@@ -184,9 +184,10 @@ class Engine:
             self.spawn(self.key_exchange.run())
         self.spawn(self._key_watch.run())
 
-    async def _check_key(self, spec: KeySpec, secret: Secret) -> Checked:
+    async def check_key(self, spec: KeySpec, secret: Secret) -> Checked:
+        """Ask a key's provider whether it knows a value of it."""
         preset, provider = self._catalog.preset(spec.provider), self.settings.providers[spec.provider]
-        return await check_key(self._http, self.clock, preset, secret, provider.headers)
+        return await ask_models(self._http, self.clock, preset, secret, provider.headers)
 
     def _endpoint(self, spec: EndpointSpec) -> EndpointStack:
         provider = OpenAIEndpoint(spec, self._http, self.clock)

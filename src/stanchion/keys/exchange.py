@@ -82,7 +82,8 @@ class KeyExchange:
                 self._ours.discard(order.number)
             else:
                 self._obey(order)
-        await self._book.report(self.reports())
+        if self._ring.slots:
+            await self._book.report(self.reports())
 
     async def aclose(self) -> None:
         """Send what waits, and close the book."""

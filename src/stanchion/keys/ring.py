@@ -98,16 +98,29 @@ class KeyRing:
 
     def _struck(self, slot: KeySlot, strike: Strike, now: float) -> None:
         """Quarantine a key, and those that fall with it."""
-        seconds = rest_s(slot.strikes, self.options.probe_s, self.options.probe_most_s)
-        resting = Quarantine(strike.code, strike.scope, now, seconds, by_call=strike.by_call)
-        for each in self._falling(slot, strike.scope):
+        before, falling = slot.quarantine, self._falling(slot, strike.scope)
+        resting = self._there_already(slot, strike, falling) if before is None else None
+        if resting is None:
+            seconds = rest_s(slot.strikes, self.options.probe_s, self.options.probe_most_s)
+            resting = Quarantine(strike.code, strike.scope, now, seconds, by_call=strike.by_call)
+        for each in falling:
             new = each.quarantine is None
+            if each is not slot and not new and each.quarantine is not before:
+                continue  # it rests for a reason of its own, which this one's end would not end
             self._rest(each, resting)
             if new and self.tell is not None:
                 self.tell(each, "quarantine", strike.code)
         if strike.scope is Scope.KEY:
             self.cares[slot.name].read_at = now if slot.source.every_s < math.inf else math.inf
         self.woken.set()
+
+    def _there_already(self, slot: KeySlot, strike: Strike, falling: list[KeySlot]) -> Quarantine | None:
+        """Return the quarantine that others are in for the same reason: one probe is enough for all."""
+        for each in falling:
+            found = each.quarantine
+            if each is not slot and found is not None and found.scope is strike.scope is not Scope.KEY:
+                return found
+        return None
 
     def _falling(self, slot: KeySlot, scope: Scope) -> list[KeySlot]:
         mine = slot.active

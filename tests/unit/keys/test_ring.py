@@ -82,6 +82,33 @@ async def test_one_call_probes_for_the_whole_organization() -> None:
 
 
 @virtual_time
+async def test_a_key_that_rests_for_a_reason_of_its_own_does_not_come_back_with_the_others() -> None:
+    at = three()
+    one, two = at.slots["ONE"], at.slots["TWO"]
+    fail(one, refused())
+    fail(two, refused("credit_balance_exhausted", 429))
+    assert [slot.quarantine and slot.quarantine.code for slot in (one, two)] == [
+        "invalid_api_key",
+        "credit_balance_exhausted",
+    ]
+    await asyncio.sleep(300.0)
+    work(two)
+    assert (one.word, two.word) == ("quarantined", "active")
+
+
+@virtual_time
+async def test_a_key_that_comes_late_joins_the_quarantine_of_its_organization() -> None:
+    at = three()
+    one, two = at.slots["ONE"], at.slots["TWO"]
+    fail(one, refused())
+    fail(two, refused("credit_balance_exhausted", 429))
+    assert one.quarantine is not None
+    at.ring.release(one.quarantine, "probe")
+    fail(one, refused("credit_balance_exhausted", 429))
+    assert one.quarantine is two.quarantine
+
+
+@virtual_time
 async def test_a_reload_keeps_a_keys_health_and_takes_what_its_source_holds_now() -> None:
     at = three()
     fail(at.slots["ONE"], refused())
