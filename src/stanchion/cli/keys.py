@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _RUNNING_S = 10.0  # a process reports every two seconds: an older report is of one that ended
 _WAIT_S = 20.0  # for what becomes of an order
+_OBEYED_S = 3.0  # after so long a process has read the order and the source, and says so
 _LOOK_S = 0.5
 
 
@@ -71,12 +72,7 @@ def list_keys(config: Path | None, sets: tuple[str, ...], as_json: bool) -> None
 
     async def read() -> tuple[Sequence[KeyReport], dict[str, str]]:
         async with _book(loaded) as book:
-            pepper = await book.pepper()
-            held = {
-                slot.name: found.secret.fingerprint(pepper) if found is not None else ""
-                for slot, found in _catalog(loaded).keys
-            }
-            return await book.reports(younger_than_s=_RUNNING_S), held
+            return await book.reports(younger_than_s=_RUNNING_S), await _held(loaded, book)
 
     rows = rows_of(*asyncio.run(read()))
     if as_json:
@@ -139,16 +135,17 @@ def rotate(name: str, config: Path | None, sets: tuple[str, ...]) -> int:
     async def order() -> int:
         async with _book(loaded) as book:
             before = {each.replica: each.fingerprint for each in await _reports(book, key)}
+            there = await _held(loaded, book)
             await book.order(KeyOrder(key=key, what="rotate", reason=BY_HAND, at=began))
             if not before:
                 return _nobody(key)
-            after = await _until(
-                book,
-                key,
-                lambda reports: all(
-                    each.fingerprint != before.get(each.replica) or each.error_at > began for each in reports
-                ),
-            )
+
+            def done(each: KeyReport) -> bool:
+                if each.fingerprint != before.get(each.replica) or each.error_at > began:
+                    return True
+                return each.fingerprint == there.get(key) and each.at > began + _OBEYED_S
+
+            after = await _until(book, key, lambda reports: all(map(done, reports)))
         failed = 0
         for each in after:
             if each.fingerprint != before.get(each.replica):
@@ -206,6 +203,15 @@ def quarantine(name: str, release: bool, config: Path | None, sets: tuple[str, .
 def _nobody(key: str) -> int:
     click.echo(f"{key}: no process reports it now; one that starts within a day obeys")
     return 0
+
+
+async def _held(loaded: Loaded, book: KeyBook) -> dict[str, str]:
+    """Return the fingerprint of what each key's source holds now; "" where that takes a program or a server."""
+    pepper = await book.pepper()
+    return {
+        slot.name: found.secret.fingerprint(pepper) if found is not None else ""
+        for slot, found in _catalog(loaded).keys
+    }
 
 
 async def _reports(book: KeyBook, key: str) -> list[KeyReport]:
