@@ -127,6 +127,9 @@ async def test_nothing_that_can_be_shown_shows_them(tmp_path, lines: Lines, faul
         async with Engine(loaded) as engine:
             shown, error = await shown_of(engine, stream=stream)
             shown += [repr(loaded), repr(loaded.settings), repr(engine), repr(vars(engine))]
+            for slot in engine.keys.slots.values():
+                shown += [repr(slot), repr(vars(slot)), repr(slot.active), repr(vars(slot.source))]
+                shown += [repr(slot.spec), repr(slot.active and slot.active.prepared)]
     for text in shown:
         assert_clean(text, "what is shown")
     if error is not None:

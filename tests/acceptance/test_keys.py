@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from stanchion.simulator import SimulatorOptions, Timing
 from stanchion.simulator.keys import KeyPlan
@@ -209,6 +212,40 @@ async def test_a_program_gives_keys_that_expire_and_the_next_one_is_taken_in_tim
         await settled(lambda: "key.rotated" in running.log, 10.0)
         assert (await ask(running.port, body())).status == 200
         assert [each.key_fingerprint for each in one.calls] == [fingerprint(OLD), fingerprint(NEW)]
+
+
+@pytest.mark.timeout(60)  # boto3 takes its time
+async def test_a_key_in_aws_secrets_manager_is_rotated_there(tmp_path, one: Provider):
+    plan(one, KeyPlan(key=NEW))
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        secrets: Any = boto3.client(
+            "secretsmanager",
+            endpoint_url=f"http://{host}:{port}",
+            region_name="eu-west-1",
+            aws_access_key_id="any",
+            aws_secret_access_key="any",
+        )
+        await asyncio.to_thread(
+            secrets.create_secret, Name="prod/openai", SecretString=json.dumps({"key": OLD})
+        )
+        keys = '[[providers.a.keys]]\naws = "prod/openai"\naws_field = "key"\naws_region = "eu-west-1"\n'
+        at = f"http://{host}:{port}"
+        with gateway(
+            tmp_path, one, keys, AWS_ENDPOINT_URL=at, AWS_ACCESS_KEY_ID="any", AWS_SECRET_ACCESS_KEY="any"
+        ) as running:
+            assert (await ask(running.port, body())).status == 200
+            rotated = json.dumps({"key": NEW})
+            await asyncio.to_thread(secrets.put_secret_value, SecretId="prod/openai", SecretString=rotated)
+            await settled(lambda: "key.rotated" in running.log, 10.0)
+            assert (await ask(running.port, body())).status == 200
+            assert [each.key_fingerprint for each in one.calls] == [fingerprint(OLD), fingerprint(NEW)]
+            assert "canary" not in running.log
+    finally:
+        await asyncio.to_thread(server.stop)
 
 
 def test_a_gateway_whose_key_cannot_be_read_does_not_start_and_says_why(tmp_path, one: Provider):

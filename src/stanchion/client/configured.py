@@ -12,7 +12,7 @@ from stanchion.core.errors import SettingsError
 from stanchion.core.secret import Secret
 from stanchion.engine.catalog import Catalog
 from stanchion.engine.checks import check
-from stanchion.engine.config import Loaded, load
+from stanchion.engine.config import Environ, Loaded, load
 from stanchion.engine.settings import ProviderSettings
 
 Config = Path | str | Loaded | None
@@ -56,7 +56,7 @@ def _loaded(config: Config, settings: Mapping[str, Any] | None) -> Loaded:
 
 
 def _with_provider(loaded: Loaded, key: Secret | None, base_url: str | None) -> Loaded:
-    environ = dict(loaded.environ)
+    environ = Environ(loaded.environ)
     base_url = base_url or environ.get("OPENAI_BASE_URL", "")
     named = _OPENAI_KEY if environ.get(_OPENAI_KEY) else ""
     if key is not None:
