@@ -73,7 +73,7 @@ class Line:
         cost = 1.0 + size / _COST_BYTES
         batch = call.priority == "batch"
         waiter = Waiter(call, size, self, rest_most_s)
-        work_s = self._pace.wait_s(now, self._queue.ahead(call.caller, batch=batch))
+        work_s = self._pace.wait_s(self._queue.ahead(call.caller, batch=batch))
         shed = room.shed(call.caller, size, work_s)
         if shed is not None:
             raise shed
@@ -112,7 +112,7 @@ class Line:
         self._room.rest(endpoint, wait_s)
         entry = waiter.entry
         if waiter.line is self:
-            self._pace.did(self._room.clock.now(), -entry.cost)
+            self._pace.undid(entry.cost)
             self._queue.put_back(entry)
         else:  # its own line was empty meanwhile and is gone
             waiter.line = self
@@ -152,7 +152,7 @@ class Line:
         if self._room.clock.now() >= waiter.call.deadline:
             error: StanchionError = DeadlineExceeded("the call's deadline passed before its turn came")
         else:
-            wait_s = self._pace.wait_s(self._room.clock.now(), self._queue.ahead(waiter.call.caller))
+            wait_s = self._pace.wait_s(self._queue.ahead(waiter.call.caller))
             error = self._room.refusal("line_wait_over", wait_s)
         self._fail(waiter, error)
         self.serve()
