@@ -41,6 +41,20 @@ async def test_of_a_thousand_at_once_exactly_the_room_is_admitted(place: Place) 
     assert sum(each.result().wait_s == 0 for each in asked) == 10
 
 
+async def test_of_those_who_race_for_one_place_exactly_one_gets_it(place: Place) -> None:
+    some = [place.limits() for _ in range(3)]
+
+    async def race(client: Limits, holder: str, number: int) -> bool:
+        meter, slot = Take(f"m{number}", HOUR, HOUR), Slot(f"s{number}", 1, HOUR)
+        wants = ((meter,), ()) if number % 2 else ((), (slot,))
+        return (await client.take(*wants, holder)).wait_s == 0
+
+    for number in range(60):
+        async with asyncio.TaskGroup() as group:
+            racing = [group.create_task(race(some[n % 3], f"h{n}", number)) for n in range(12)]
+        assert sum(each.result() for each in racing) == 1
+
+
 async def test_a_call_larger_than_the_room_passes_when_the_bucket_is_full(place: Place) -> None:
     limits = place.limits()
     assert (await take(limits, 3 * HOUR, HOUR)).wait_s == 0
@@ -149,8 +163,7 @@ async def test_a_word_that_knows_nothing_of_an_idle_time_is_ignored(place: Place
 async def test_a_word_about_a_meter_that_began_anew_is_ignored(place: Place) -> None:
     limits = place.limits()
     taken = await take(limits, HOUR, 99 * HOUR)
-    before = Seen(taken.at - 1.0, 500 * HOUR, 0.0)
-    await limits.change([Change("m", seen=before)], (), "h")
+    await limits.change([Change("m", seen=Seen(taken.at - 1.0, 0.5 * HOUR, 4 * HOUR))], (), "h")
     assert await depth(limits) == pytest.approx(HOUR, abs=120)
     await limits.change([Change("m", seen=Seen(taken.at - 1.0, 0.0, 4 * HOUR))], (), "h")
     assert await depth(limits) == pytest.approx(5 * HOUR, abs=120)

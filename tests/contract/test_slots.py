@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
 import textwrap
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
+import asyncpg
 import pytest
 
 from stanchion.stores.protocols import Limits, Slot, Take
 from tests.contract.conftest import SHARED, Place
+from tests.contract.servers import RedisServer
 from tests.contract.waiting import until
 
 pytestmark = pytest.mark.timeout(120)
@@ -81,6 +86,43 @@ async def test_a_caller_cancelled_while_it_takes_leaves_no_holder_behind(place: 
     await limits.change((), ["s"], "first")
     await until(bool, lambda: enter(limits, "last", most=1))  # what follows up may be on its way still
     assert (await limits.take([Take("m", 1.0, HOUR)], (), "h")).wait_s == 0  # and answers are not out of step
+
+
+@asynccontextmanager
+async def standstill(place: Place, request: pytest.FixtureRequest) -> AsyncGenerator[None]:
+    """The store answers nobody."""
+    if place.backend == "redis":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        server.hang()
+        yield
+        server.go_on()
+    elif place.backend == "postgres":
+        other = await asyncpg.connect(place.url)
+        async with other.transaction():
+            await other.fetchval("SELECT stanchion_lock_1(ARRAY['s', 'm'])")
+            yield
+        await other.close()
+    else:
+        other = sqlite3.connect(place.url.removeprefix("sqlite://"), isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+        other.close()
+
+
+@pytest.mark.parametrize("backend", SHARED)
+async def test_what_a_caller_took_that_left_meanwhile_is_given_back(
+    place: Place, request: pytest.FixtureRequest
+) -> None:
+    limits = place.limits()
+    await enter(limits, "first", most=9)  # connected
+    await limits.change((), ["s"], "first")
+    async with standstill(place, request):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await limits.take([Take("m", HOUR, HOUR)], [Slot("s", 1, HOUR)], "gone")
+    await until(bool, lambda: enter(limits, "last", most=1))
+    assert (await limits.take([Take("m", HOUR, HOUR)], (), "h")).wait_s == 0
 
 
 HOLDS_AND_WAITS = """
