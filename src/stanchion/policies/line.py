@@ -27,23 +27,23 @@ _RANG_LEAST_S = 0.001  # seconds: an endpoint that is not ready when it said get
 _COST_BYTES = 4096  # a body of that size costs as much again as a call: about a thousand tokens
 
 
-class Waiter:
+class Waiter(Entry):
     """One call that waits for its turn."""
 
-    __slots__ = ("alarm", "call", "counted", "entry", "future", "give_up_at", "line", "rest_most_s", "size")
+    __slots__ = ("alarm", "call", "counted", "future", "give_up_at", "line", "rest_most_s", "size")
 
-    def __init__(self, call: Call, size: int, line: Line, rest_most_s: float) -> None:
+    def __init__(self, call: Call, line: Line, rest_most_s: float, now: float) -> None:
+        self.size = len(call.body.raw)
+        super().__init__(call.caller, 1.0 + self.size / _COST_BYTES, now, batch=call.priority == "batch")
         self.call = call
-        self.size = size
         self.line = line
         self.rest_most_s = rest_most_s  # it is not worth waiting longer where all endpoints rest
         self.give_up_at = math.inf
         self.alarm = 0
         self.counted = False  # it counts as open
-        self.entry: Entry[Waiter]
         self.future: asyncio.Future[Endpoint]
 
-    def ring(self) -> None:
+    def __call__(self) -> None:
         """Give up: its time is over."""
         self.line.give_up(self)
 
@@ -69,20 +69,15 @@ class Line:
     def join(self, call: Call, rest_most_s: float, *, front: bool = False) -> Waiter:
         """Let a call wait.  Raises Unavailable if its turn would come too late."""
         room, now = self._room, self._room.clock.now()
-        size = len(call.body.raw)
-        cost = 1.0 + size / _COST_BYTES
-        batch = call.priority == "batch"
-        waiter = Waiter(call, size, self, rest_most_s)
-        work_s = self._pace.wait_s(self._queue.ahead(call.caller, batch=batch))
-        shed = room.shed(call.caller, size, work_s)
+        waiter = Waiter(call, self, rest_most_s, now)
+        work_s = self._pace.wait_s(self._queue.ahead(waiter.caller, batch=waiter.batch))
+        shed = room.shed(waiter.caller, waiter.size, work_s)
         if shed is not None:
             raise shed
         self._bound(waiter, now, work_s)
-        waiter.entry = self._queue.push(
-            waiter, caller=call.caller, now=now, cost=cost, batch=batch, front=front or call.attempt > 1
-        )
+        self._queue.push(waiter, front=front or call.attempt > 1)
         self._came(waiter)
-        if self._queue.head(now) is waiter.entry:
+        if self._queue.head(now) is waiter:
             self.serve()
         return waiter
 
@@ -110,22 +105,19 @@ class Line:
     def put_back(self, waiter: Waiter, endpoint: Endpoint, wait_s: float) -> None:
         """Let a call wait again that found no room after all; nobody goes there before `wait_s`."""
         self._room.rest(endpoint, wait_s)
-        entry = waiter.entry
         if waiter.line is self:
-            self._pace.undid(entry.cost)
-            self._queue.put_back(entry)
+            self._pace.undid(waiter.cost)
+            self._queue.put_back(waiter)
         else:  # its own line was empty meanwhile and is gone
             waiter.line = self
-            waiter.entry = self._queue.push(
-                waiter, caller=entry.caller, now=entry.at, cost=entry.cost, batch=entry.batch, front=True
-            )
+            self._queue.push(waiter, front=True)
         self._came(waiter)
         self.serve()
 
     def left(self, waiter: Waiter) -> None:
         """Take out a call whose task was cancelled; if it had its turn already, pass the turn on."""
         future = waiter.future
-        if waiter.entry.waiting:
+        if waiter.waiting:
             self._take_out(waiter)
             self.serve()
         elif not future.cancelled() and future.exception() is None:
@@ -147,7 +139,7 @@ class Line:
     def give_up(self, waiter: Waiter) -> None:
         """End a wait whose time is over, unless its turn comes just now."""
         self.serve()
-        if not waiter.entry.waiting or waiter.future.done():
+        if not waiter.waiting or waiter.future.done():
             return
         if self._room.clock.now() >= waiter.call.deadline:
             error: StanchionError = DeadlineExceeded("the call's deadline passed before its turn came")
@@ -168,9 +160,8 @@ class Line:
         """Give every endpoint that is ready to whose turn it is."""
         room, queue = self._room, self._queue
         now = room.clock.now()
-        while (entry := queue.head(now)) is not None:
-            waiter = entry.item
-            caller = waiter.call.caller
+        while (waiter := queue.head(now)) is not None:
+            caller = waiter.caller
             if waiter.future.done():  # cancelled, and its task did not go on yet
                 self._take_out(waiter)
                 continue
@@ -195,9 +186,8 @@ class Line:
 
     def _hand(self, endpoint: Endpoint, now: float) -> None:
         room = self._room
-        entry = self._queue.pop(now)
-        assert entry is not None  # noqa: S101 - it is the head that was looked at
-        waiter = entry.item
+        waiter = self._queue.pop(now)
+        assert waiter is not None  # noqa: S101 - it is the head that was looked at
         self._handing += 1
         room.handed.add(endpoint)
         wanting = room.wanting[endpoint]
@@ -207,8 +197,8 @@ class Line:
         if waiter.counted:
             room.opened(waiter.call.caller)
         self._gone(waiter)
-        self._pace.did(now, entry.cost)
-        room.metrics.line_seconds.of(waiter.call.priority).observe(now - entry.at)
+        self._pace.did(now, waiter.cost)
+        room.metrics.line_seconds.of(waiter.call.priority).observe(now - waiter.at)
         waiter.future.set_result(endpoint)
 
     def _candidates(self, call: Call, now: float) -> list[Candidate]:
@@ -247,7 +237,7 @@ class Line:
         room.crowd.came(call.caller, waiter.size)
         room.metrics.line_waiting.of(call.priority).inc()
         if waiter.give_up_at < math.inf:
-            waiter.alarm = room.clock.set(waiter.give_up_at, waiter.ring)
+            waiter.alarm = room.clock.set(waiter.give_up_at, waiter)
         self._stand()
 
     def _gone(self, waiter: Waiter) -> None:
@@ -257,7 +247,7 @@ class Line:
         room.clock.take_back(waiter.alarm)
 
     def _take_out(self, waiter: Waiter) -> None:
-        self._queue.remove(waiter.entry)
+        self._queue.remove(waiter)
         self._gone(waiter)
 
     def _fail(self, waiter: Waiter, error: StanchionError) -> None:

@@ -16,28 +16,29 @@ from collections import deque
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Generic, TypeVar
 
-T = TypeVar("T")
 _DEAD_FEW = 32  # that many dead ones are not worth making anew what holds them
 _LOOKED_AT_MOST = 256  # callers, for an estimate; of more, these stand for all
 
 
-class Entry(Generic[T]):
-    """One call that waits."""
+class Entry:
+    """One call that waits.  A subclass holds the call: one object less for each that waits."""
 
-    __slots__ = ("at", "batch", "caller", "cost", "item", "number", "start", "waiting")
+    __slots__ = ("at", "batch", "caller", "cost", "number", "start", "waiting")
 
-    def __init__(self, item: T, caller: str, cost: float, at: float, *, batch: bool = False) -> None:
-        self.item = item
+    def __init__(self, caller: str, cost: float, at: float, *, batch: bool = False) -> None:
         self.caller = caller
         self.cost = cost
         self.at = at  # since when it waits
         self.batch = batch
-        self.waiting = True
+        self.waiting = False
         self.start = 0.0  # its tag, once it was taken out
         self.number = 0  # and its caller's place among equal tags
 
 
-class _Flow(Generic[T]):
+E = TypeVar("E", bound=Entry)
+
+
+class _Flow(Generic[E]):
     """What is known of one caller."""
 
     __slots__ = ("caller", "cost", "entries", "live", "number", "parked", "start", "weight")
@@ -47,19 +48,19 @@ class _Flow(Generic[T]):
         self.weight = weight
         self.start = start  # of its next call
         self.number = 0  # its place in the heap, for ties
-        self.entries: deque[Entry[T]] = deque()  # those that left may be among them
+        self.entries: deque[E] = deque()  # those that left may be among them
         self.live = 0
         self.cost = 0.0  # of those that wait
         self.parked = False
 
 
-class FairShare(Generic[T]):
+class FairShare(Generic[E]):
     """The calls of one priority."""
 
     def __init__(self) -> None:
-        self._flows: dict[str, _Flow[T]] = {}
+        self._flows: dict[str, _Flow[E]] = {}
         self._heap: list[
-            tuple[float, int, _Flow[T]]
+            tuple[float, int, _Flow[E]]
         ] = []  # a caller that was served stays until its tag passes
         self._virtual = 0.0
         self._served = 0.0  # by how much the call that was taken last moves virtual time, once it is done
@@ -73,8 +74,9 @@ class FairShare(Generic[T]):
     def __len__(self) -> int:
         return self._size
 
-    def push(self, entry: Entry[T], weight: float, *, front: bool = False) -> None:
+    def push(self, entry: E, weight: float, *, front: bool = False) -> None:
         """Let a call wait behind its caller's others; `front`: before them."""
+        entry.waiting = True
         flow = self._flows.get(entry.caller)
         if flow is None:
             flow = self._flows[entry.caller] = _Flow(entry.caller, weight, self._virtual)
@@ -86,7 +88,7 @@ class FairShare(Generic[T]):
                 self._place(flow)
         self._add(flow, entry, front=front)
 
-    def put_back(self, entry: Entry[T], weight: float) -> None:
+    def put_back(self, entry: E, weight: float) -> None:
         """Let a call that was taken out wait again, as if it had not been taken."""
         flow = self._flows.get(entry.caller)
         if flow is None:
@@ -98,7 +100,7 @@ class FairShare(Generic[T]):
         if not flow.parked:
             self._place(flow, entry.number)
 
-    def head(self) -> Entry[T] | None:
+    def head(self) -> E | None:
         """Return whose turn it is; None if nobody waits who may be served."""
         heap = self._heap
         while heap:
@@ -115,7 +117,7 @@ class FairShare(Generic[T]):
             heappop(heap)
         return None
 
-    def pop(self) -> Entry[T]:
+    def pop(self) -> E:
         """Take the head out.  There must be one."""
         entry = self.head()
         assert entry is not None  # noqa: S101 - the caller asked before
@@ -130,7 +132,7 @@ class FairShare(Generic[T]):
         self._take_away(flow, entry)
         return entry
 
-    def remove(self, entry: Entry[T]) -> None:
+    def remove(self, entry: E) -> None:
         """Take a call out that waits no longer, wherever it stands."""
         flow = self._flows[entry.caller]
         self._take_away(flow, entry)
@@ -167,7 +169,7 @@ class FairShare(Generic[T]):
         others = self._active - (own is not None and own.live > 0)
         return min(self.cost, ahead + (found * others / seen if seen else 0.0))
 
-    def _add(self, flow: _Flow[T], entry: Entry[T], *, front: bool) -> None:
+    def _add(self, flow: _Flow[E], entry: E, *, front: bool) -> None:
         if not flow.live:
             flow.entries.clear()
             self._active += 1
@@ -181,7 +183,7 @@ class FairShare(Generic[T]):
         self.cost += entry.cost
         self._size += 1
 
-    def _take_away(self, flow: _Flow[T], entry: Entry[T]) -> None:
+    def _take_away(self, flow: _Flow[E], entry: E) -> None:
         entry.waiting = False
         flow.live -= 1
         flow.cost -= entry.cost
@@ -201,7 +203,7 @@ class FairShare(Generic[T]):
                 self._forget_idle()
                 self._patience = len(self._flows)
 
-    def _place(self, flow: _Flow[T], number: int = 0) -> None:
+    def _place(self, flow: _Flow[E], number: int = 0) -> None:
         """Put a caller in the heap; where it stood before counts no longer."""
         self._last += 1
         flow.number = number or self._last

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import Generic
 
-from stanchion.rules.fair_share import Entry, FairShare
+from stanchion.rules.fair_share import E, FairShare
 
-T = TypeVar("T")
 _DEAD_FEW = 32
 _ROUNDING = 1e-9
 
 
-class FairQueue(Generic[T]):
+class FairQueue(Generic[E]):
     """A line of calls.  It has no clock: `now` is given in."""
 
     def __init__(
@@ -27,31 +26,27 @@ class FairQueue(Generic[T]):
         self._ageing_s = ageing_s
         self._share = batch_share
         self._weights = weights or {}
-        self._interactive = FairShare[T]()
-        self._batch = FairShare[T]()
-        self._oldest: deque[Entry[T]] = deque()  # batch calls as they came; those that left may be among them
+        self._interactive = FairShare[E]()
+        self._batch = FairShare[E]()
+        self._oldest: deque[E] = deque()  # batch calls as they came; those that left may be among them
         self._credit = 0.0  # the work that batch may do now, of what interactive calls did since it is aged
 
     def __len__(self) -> int:
         return len(self._interactive) + len(self._batch)
 
-    def push(
-        self, item: T, *, caller: str, now: float, cost: float = 1.0, batch: bool = False, front: bool = False
-    ) -> Entry[T]:
+    def push(self, entry: E, *, front: bool = False) -> None:
         """Let a call wait; `front`: before its caller's others."""
-        entry = Entry(item, caller, cost, now, batch=batch)
-        self._of(entry).push(entry, self._weights.get(caller, 1.0), front=front)
-        if batch:
+        self._of(entry).push(entry, self._weights.get(entry.caller, 1.0), front=front)
+        if entry.batch:
             self._remember(entry)
-        return entry
 
-    def put_back(self, entry: Entry[T]) -> None:
+    def put_back(self, entry: E) -> None:
         """Let a call that was popped wait again, at the head."""
         self._of(entry).put_back(entry, self._weights.get(entry.caller, 1.0))
         if entry.batch:
             self._remember(entry, first=True)
 
-    def head(self, now: float) -> Entry[T] | None:
+    def head(self, now: float) -> E | None:
         """Return whose turn it is; None if nobody waits who may be served."""
         person, machine = self._interactive.head(), self._batch.head()
         if person is None or machine is None or not self._aged(now):
@@ -59,7 +54,7 @@ class FairQueue(Generic[T]):
             return machine if person is None else person
         return machine if self._credit >= (1.0 - self._share) * machine.cost - _ROUNDING else person
 
-    def pop(self, now: float) -> Entry[T] | None:
+    def pop(self, now: float) -> E | None:
         """Take out whose turn it is."""
         entry = self.head(now)
         if entry is None:
@@ -71,7 +66,7 @@ class FairQueue(Generic[T]):
             self._credit += self._share * entry.cost
         return entry
 
-    def remove(self, entry: Entry[T]) -> bool:
+    def remove(self, entry: E) -> bool:
         """Take a call out that does not wait any longer.  False if it was not waiting."""
         if not entry.waiting:
             return False
@@ -96,10 +91,10 @@ class FairQueue(Generic[T]):
         work = self._interactive.ahead(caller, weight)
         return min(work / (1.0 - self._share), work + self._batch.cost)
 
-    def _of(self, entry: Entry[T]) -> FairShare[T]:
+    def _of(self, entry: E) -> FairShare[E]:
         return self._batch if entry.batch else self._interactive
 
-    def _remember(self, entry: Entry[T], *, first: bool = False) -> None:
+    def _remember(self, entry: E, *, first: bool = False) -> None:
         if first:
             self._oldest.appendleft(entry)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
+from typing import Generic, TypeVar
 
 import pytest
 from hypothesis import given
@@ -12,12 +13,28 @@ from hypothesis import strategies as st
 from stanchion.rules.fair_share import Entry
 from stanchion.rules.fairness import FairQueue
 
+T = TypeVar("T")
 costs = st.sampled_from([0.5, 1.0, 1.0, 3.0, 40.0])
 # who comes with what; a None is a pop
 arrivals = st.lists(st.one_of(st.none(), st.tuples(st.sampled_from("abc"), costs)), max_size=60)
 
 
-def drain(queue: FairQueue[str], now: float = 0.0) -> list[str]:
+class Item(Entry, Generic[T]):
+    """What waits in these tests."""
+
+    def __init__(self, item: T, caller: str, cost: float, at: float, *, batch: bool) -> None:
+        super().__init__(caller, cost, at, batch=batch)
+        self.item = item
+
+
+class Queue(FairQueue[Item[T]], Generic[T]):
+    def push(self, item: T, *, caller, now, cost=1.0, batch=False, front=False) -> Item[T]:
+        entry = Item(item, caller, cost, now, batch=batch)
+        super().push(entry, front=front)
+        return entry
+
+
+def drain(queue: Queue[str], now: float = 0.0) -> list[str]:
     found = list[str]()
     while (entry := queue.pop(now)) is not None:
         found.append(entry.item)
@@ -25,7 +42,7 @@ def drain(queue: FairQueue[str], now: float = 0.0) -> list[str]:
 
 
 def test_a_caller_that_floods_stands_behind_each_other_once() -> None:
-    queue = FairQueue[str]()
+    queue = Queue[str]()
     for number in range(100):
         queue.push(f"a{number}", caller="a", now=0.0)
     assert [queue.pop(0.0).item for _ in range(10)] == [f"a{number}" for number in range(10)]
@@ -38,7 +55,7 @@ def test_a_caller_that_floods_stands_behind_each_other_once() -> None:
 
 
 def test_what_a_caller_did_not_use_while_idle_is_not_kept_for_it() -> None:
-    queue = FairQueue[str]()
+    queue = Queue[str]()
     queue.push("b0", caller="b", now=0.0)
     for _ in range(100):
         queue.push("a", caller="a", now=0.0)
@@ -51,7 +68,7 @@ def test_what_a_caller_did_not_use_while_idle_is_not_kept_for_it() -> None:
 
 @given(st.dictionaries(st.sampled_from("abcd"), st.sampled_from([0.5, 1.0, 2.0, 5.0]), min_size=2))
 def test_backlogged_callers_share_by_weight(weights: dict[str, float]) -> None:
-    queue = FairQueue[str](weights=weights)
+    queue = Queue[str](weights=weights)
     for caller in weights:
         for _ in range(400):
             queue.push(caller, caller=caller, now=0.0)
@@ -67,7 +84,7 @@ def test_backlogged_callers_share_by_weight(weights: dict[str, float]) -> None:
 def test_the_service_of_two_that_wait_differs_by_one_call_of_each(
     calls: list[tuple[str, float]], weight: float
 ) -> None:
-    queue = FairQueue[tuple[str, float]](weights={"a": weight})
+    queue = Queue[tuple[str, float]](weights={"a": weight})
     left: Counter[str] = Counter()
     largest: defaultdict[str, float] = defaultdict(float)
     for caller, cost in calls:
@@ -88,7 +105,7 @@ def test_the_service_of_two_that_wait_differs_by_one_call_of_each(
 def test_each_comes_out_once_in_its_callers_order_and_one_that_left_never(
     happened: list[tuple[str, float] | None], data: st.DataObject
 ) -> None:
-    queue, waiting = FairQueue[int](), dict[int, Entry[int]]()
+    queue, waiting = Queue[int](), dict[int, Item[int]]()
     came: defaultdict[str, list[int]] = defaultdict(list)
     went: defaultdict[str, list[int]] = defaultdict(list)
     for number, event in enumerate(happened):
@@ -116,7 +133,7 @@ def test_each_comes_out_once_in_its_callers_order_and_one_that_left_never(
 
 
 def test_one_that_is_put_back_is_the_head_and_costs_its_caller_nothing() -> None:
-    queue = FairQueue[str]()
+    queue = Queue[str]()
     for caller in "aabb":
         queue.push(caller, caller=caller, now=0.0)
     first = queue.pop(0.0)
@@ -126,7 +143,7 @@ def test_one_that_is_put_back_is_the_head_and_costs_its_caller_nothing() -> None
 
 
 def test_a_call_that_goes_to_the_front_stands_before_its_callers_others_only() -> None:
-    queue = FairQueue[str]()
+    queue = Queue[str]()
     for item in ("a0", "b0", "a1"):
         queue.push(item, caller=item[0], now=0.0)
     queue.push("a9", caller="a", now=0.0, front=True)
@@ -134,7 +151,7 @@ def test_a_call_that_goes_to_the_front_stands_before_its_callers_others_only() -
 
 
 def test_a_large_call_is_not_overtaken_for_ever_by_small_ones_of_new_callers() -> None:
-    queue = FairQueue[str]()
+    queue = Queue[str]()
     queue.push("a", caller="a", now=0.0, cost=40.0)
     queue.push("large", caller="a", now=0.0, cost=40.0)
     queue.pop(0.0)
@@ -146,7 +163,7 @@ def test_a_large_call_is_not_overtaken_for_ever_by_small_ones_of_new_callers() -
 
 
 def test_a_call_that_left_costs_its_caller_nothing() -> None:
-    queue = FairQueue[str]()
+    queue = Queue[str]()
     gone = [queue.push("a", caller="a", now=0.0, cost=100.0) for _ in range(10)]
     queue.push("b", caller="b", now=0.0)
     queue.push("a", caller="a", now=0.0)
@@ -156,7 +173,7 @@ def test_a_call_that_left_costs_its_caller_nothing() -> None:
 
 
 def test_people_go_first_and_a_batch_call_that_is_aged_gets_its_share_and_no_more() -> None:
-    queue = FairQueue[str](ageing_s=30.0, batch_share=0.1)
+    queue = Queue[str](ageing_s=30.0, batch_share=0.1)
     for _ in range(100):
         queue.push("batch", caller="b", now=0.0, batch=True)
         queue.push("person", caller="a", now=0.0)
@@ -168,7 +185,7 @@ def test_people_go_first_and_a_batch_call_that_is_aged_gets_its_share_and_no_mor
 
 
 def test_batch_alone_is_served_at_once() -> None:
-    queue = FairQueue[str]()
+    queue = Queue[str]()
     queue.push("batch", caller="b", now=0.0, batch=True)
     queue.push("person", caller="a", now=0.0)
     assert drain(queue) == ["person", "batch"]
@@ -176,7 +193,7 @@ def test_batch_alone_is_served_at_once() -> None:
 
 @given(st.integers(1, 30), st.sampled_from([1.0, 5.0]), st.sampled_from([0.05, 0.1, 0.5]))
 def test_no_batch_call_starves_while_people_keep_coming(behind: int, cost: float, share: float) -> None:
-    queue = FairQueue[str](ageing_s=10.0, batch_share=share)
+    queue = Queue[str](ageing_s=10.0, batch_share=share)
     for _ in range(behind):
         queue.push("batch", caller="b", now=0.0, cost=cost, batch=True)
     work, served = 0.0, 0
@@ -190,7 +207,7 @@ def test_no_batch_call_starves_while_people_keep_coming(behind: int, cost: float
 
 
 def test_a_caller_that_is_parked_is_passed_over_and_keeps_its_place() -> None:
-    queue = FairQueue[str]()
+    queue = Queue[str]()
     for item in ("a0", "a1", "b0", "b1"):
         queue.push(item, caller=item[0], now=0.0)
     queue.park("a")
@@ -203,7 +220,7 @@ def test_a_caller_that_is_parked_is_passed_over_and_keeps_its_place() -> None:
 def test_the_estimate_of_the_work_ahead_is_about_what_is_served_before() -> None:
     dice = random.Random(1)
     for _ in range(200):
-        queue = FairQueue[str](weights={"a": 2.0})
+        queue = Queue[str](weights={"a": 2.0})
         for _ in range(dice.randrange(1, 60)):
             queue.push("x", caller=dice.choice("aabcde"), now=0.0, cost=dice.choice([1.0, 2.0]))
         for _ in range(dice.randrange(len(queue))):
@@ -218,7 +235,7 @@ def test_the_estimate_of_the_work_ahead_is_about_what_is_served_before() -> None
 
 
 def test_the_estimate_counts_all_where_it_looks_at_some() -> None:
-    queue = FairQueue[str]()
+    queue = Queue[str]()
     for number in range(2000):
         queue.push("x", caller=f"c{number}", now=0.0)
     assert queue.ahead("new") == pytest.approx(2000.0)
@@ -228,7 +245,7 @@ def test_the_estimate_counts_all_where_it_looks_at_some() -> None:
 
 
 def test_memory_is_given_back_as_calls_leave() -> None:
-    queue = FairQueue[int](ageing_s=1e9)
+    queue = Queue[int](ageing_s=1e9)
     for batch in (False, True):
         queue.push(-1, caller="stays", now=0.0, batch=batch)
     for number in range(5000):  # each leaves; the head never moves
@@ -244,7 +261,7 @@ def test_memory_is_given_back_as_calls_leave() -> None:
 
 @pytest.mark.parametrize("callers", [1, 20_000])
 def test_twenty_thousand_come_and_go_in_order(callers: int) -> None:
-    queue = FairQueue[int]()
+    queue = Queue[int]()
     entries = [queue.push(number, caller=f"c{number % callers}", now=0.0) for number in range(20_000)]
     for entry in entries[::3]:
         queue.remove(entry)
