@@ -26,6 +26,12 @@ hours = st.integers(0, 8).map(lambda number: number * HOUR)
 some_meters = st.lists(st.sampled_from(METERS), unique=True)
 some_slots = st.lists(st.sampled_from(SLOTS), unique=True)
 holders = st.sampled_from(HOLDERS)
+words = st.tuples(  # cost, hold, depth, gain
+    st.integers(-4, 4).map(lambda number: number * HOUR),
+    st.sampled_from([0.0, 0.0, 2 * HOUR, 6 * HOUR]),
+    hours,
+    st.sampled_from([1.0, 1.0, 0.5]),
+)
 _number = itertools.count()
 
 
@@ -82,27 +88,16 @@ class Twins(RuleBasedStateMachine):
         assert answer.depth_s == pytest.approx([meter.depth_s(now) for meter in meters], abs=NEAR_S)
         self.taken += [(name, now, booked) for name, booked in zip(names, answer.booked_s, strict=True)]
 
-    @rule(
-        names=some_meters,
-        cost_s=st.integers(-4, 4).map(lambda number: number * HOUR),
-        hold_s=st.sampled_from([0.0, 0.0, 2 * HOUR, 6 * HOUR]),
-        depth_s=hours,
-        gain=st.sampled_from([1.0, 1.0, 0.5]),
-        data=st.data(),
-        free=some_slots,
-        holder=holders,
-    )
+    @rule(names=some_meters, told=words, data=st.data(), free=some_slots, holder=holders)
     def change(
         self,
         names: list[str],
-        cost_s: float,
-        hold_s: float,
-        depth_s: float,
-        gain: float,
+        told: tuple[float, float, float, float],
         data: st.DataObject,
         free: list[str],
         holder: str,
     ) -> None:
+        cost_s, hold_s, depth_s, gain = told
         now = self.ask([], [], "nobody").at
         changes = list[Change]()
         for name in names:
