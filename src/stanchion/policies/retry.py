@@ -112,7 +112,7 @@ class Retry:
     def _decide(
         self, following: Call, error: UpstreamError, options: RetryOptions, now: float
     ) -> tuple[str, float]:
-        if not error.retryable and not (error.permanent and error.elsewhere):
+        if not error.retryable and not error.elsewhere:
             return "not_retryable", 0.0
         if following.attempt > options.attempts:
             return "attempts_spent", 0.0
@@ -131,8 +131,8 @@ class Retry:
     def _pause_s(
         self, following: Call, error: UpstreamError, options: RetryOptions, outlook: Outlook
     ) -> float:
-        if error.permanent:
-            return 0.0  # that key is dead; another key need not wait
+        if not error.retryable:
+            return 0.0  # that key is dead, or may not ask this; another need not wait
         if error.retry_after_s is not None:
             if outlook.another_in_s == 0:
                 return 0.0  # it spoke for itself: another is ready now
@@ -153,6 +153,6 @@ def _next_try(call: Call, error: UpstreamError) -> Call:
     return call.having(
         attempt=call.attempt + 1,
         avoid=call.avoid | failed,
-        never=call.never | failed if error.permanent else call.never,
+        never=call.never if error.retryable else call.never | failed,
         silent=call.silent | failed if isinstance(error, Silent) else call.silent,
     )

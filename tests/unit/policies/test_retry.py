@@ -108,7 +108,6 @@ async def test_one_try_has_no_note_of_tries() -> None:
     [
         Refused("nowhere", retryable=False, elsewhere=False, permanent=True),
         wrong(),
-        Refused("gone", status=404, retryable=False, elsewhere=True),
         Unavailable("resting"),
     ],
 )
@@ -121,6 +120,13 @@ def test_what_cannot_pass_is_not_retried(error: StanchionError) -> None:
         assert (provider.tries, now()) == ([1], 0.0)
 
     run()
+
+
+@virtual_time
+async def test_a_refusal_that_another_endpoint_need_not_share_is_tried_there_at_once() -> None:
+    provider = ScriptedProvider(Refused("gone", status=404, retryable=False, endpoint="a/m"), [chat_answer()])
+    await read(await retrying(provider)(chat_call()))
+    assert ([call.never for call in provider.calls], now()) == ([frozenset(), {"a/m"}], 0.0)
 
 
 @virtual_time
