@@ -188,6 +188,21 @@ async def test_news_are_followed_in_order_seen_cost_hold(place: Place) -> None:
     assert await depth(limits) == pytest.approx(9 * HOUR, abs=120)
 
 
+async def test_a_meter_may_be_named_often_in_one_change(place: Place) -> None:
+    limits = place.limits()
+    first = await take(limits, HOUR, 99 * HOUR)
+    seen = Seen(first.at, first.booked_s[0], 5 * HOUR)
+    news = [
+        Change("m", cost_s=HOUR),
+        Change("m", seen=seen),
+        Change("m", cost_s=-2 * HOUR),
+        Change("n", HOUR),
+    ]
+    await limits.change(news, (), "h")
+    assert await depth(limits) == pytest.approx(4 * HOUR, abs=120)
+    assert await depth(limits, "n") == pytest.approx(HOUR, abs=120)
+
+
 async def test_two_clients_share_one_meter_and_the_sum_only_rises(place: Place) -> None:
     one, two = place.limits(), place.limits()
     booked = list[float]()

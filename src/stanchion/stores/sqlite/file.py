@@ -21,6 +21,7 @@ from stanchion.stores.protocols import EPOCH_S, StoreLost
 
 T = TypeVar("T")
 BUSY_S = 2.0  # a step waits so long for other processes
+_WAITING_MOST = 20_000  # steps; beyond it one is refused: the disk is too slow for what is asked
 _OPENINGS = 20  # tries to open: while another process makes the file, SQLite answers "locked" without waiting
 
 
@@ -31,6 +32,7 @@ class SqliteFile:
         self._path = path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stanchion-sqlite")
         self._connection: sqlite3.Connection | None = None
+        self._waiting = 0
 
     async def run(self, step: Callable[[sqlite3.Connection, float], T]) -> T:
         """Run `step(connection, now)` as one transaction and return what it returned."""
@@ -38,10 +40,20 @@ class SqliteFile:
 
     def submit(self, step: Callable[[sqlite3.Connection, float], T]) -> Future[T]:
         """As `run`, and go on at once: steps are done in the order in which they were submitted."""
+        if self._waiting >= _WAITING_MOST:
+            raise StoreLost(f"{self._path} is too slow: {_WAITING_MOST} steps wait")
         try:
-            return self._thread.submit(self._step, step)
+            done = self._thread.submit(self._step, step)
         except RuntimeError:
             raise StoreLost(f"{self._path} was closed") from None
+        self._waiting += 1
+        done.add_done_callback(self._left)
+        return done
+
+    def _left(self, done: Future[T]) -> None:
+        """Count; may run in the thread.  Off by one now and then would not matter: a bound is no promise."""
+        del done
+        self._waiting -= 1
 
     async def aclose(self) -> None:
         """Close, when what was submitted is done."""
