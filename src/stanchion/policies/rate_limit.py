@@ -57,6 +57,7 @@ class SharedLimits(msgspec.Struct, frozen=True):
     later: Callable[[Sequence[Change]], None]  # does the changes in the background
 
 
+_AGAIN_MOST = 3  # refusals of one call that send it back to the line; then the retry rules decide
 _CEILING_ROOM = 0.1  # of the window: of a ceiling in a store, so that no window sees more than the limit
 _CEILING_COST = 1.0 + _CEILING_ROOM
 
@@ -123,7 +124,9 @@ class RateLimit:
         try:
             reply = await service(call)
         except UpstreamError as error:
-            self._failed(mirror, ticket, error)
+            if self._failed(mirror, ticket, error) and _refusals(call, self._endpoint) <= _AGAIN_MOST:
+                wait_s = mirror.ready_in(self._clock.now(), tokens)
+                raise NotYet(wait_s) from error  # back to the line, which knows when it is worth asking
             raise
         except BaseException:
             self._ended(mirror, ticket, None, End.CANCELLED, None)
@@ -181,7 +184,9 @@ class RateLimit:
                 endpoint=self._endpoint,
             )
 
-    def _failed(self, mirror: Mirror, ticket: Ticket, error: UpstreamError) -> None:
+    def _failed(self, mirror: Mirror, ticket: Ticket, error: UpstreamError) -> bool:
+        """Say whether the mirror knows now why the call was refused, and when it will not be."""
+        understood = False
         now = self._clock.now()
         if error.sent is Sent.NOT_SENT or error.permanent:
             mirror.unsent(ticket)
@@ -191,11 +196,13 @@ class RateLimit:
             rates = read_rates(error.headers, now=datetime.now(UTC)) if self._learn else []
             if self._learn:
                 mirror.refused(now, ticket, words, rates, error.retry_after_s)
+                understood = (words is not None and not words.too_large) or bool(rates)
             else:
                 mirror.unsent(ticket)
         else:
             mirror.ended(now, ticket, 0)
         self._changed()
+        return understood
 
     def _ended(
         self, mirror: Mirror, ticket: Ticket, reply: Reply | None, end: End, error: BaseException | None
@@ -232,3 +239,8 @@ class RateLimit:
             tokens = charge(call.body.fields, reserves_output=self._quota.reserves_output)
             self._weighed = (call.body, tokens)
         return self._weighed[1]
+
+
+def _refusals(call: Call, endpoint: str) -> int:
+    """Count how often this call was refused for its rate here."""
+    return sum(each.endpoint == endpoint and each.status == 429 for each in call.trail.attempts)

@@ -70,6 +70,7 @@ class Gauge:
         "_probe_at",
         "_proven_s",
         "_step_s",
+        "_unseen",
         "kind",
         "limit",
         "meter",
@@ -105,7 +106,8 @@ class Gauge:
         self._not_before = now  # so the provider said
         self._open = 0
         self._debit = 0.0  # used by one answer after it was let in; a moving average
-        self._alike = 0
+        self._alike = 0  # answers in a row
+        self._unseen = 0.0  # the least that they saw and we did not
 
     def cost_s(self, amount: float) -> float:
         """Say for how many seconds of refill an amount stands."""
@@ -167,10 +169,9 @@ class Gauge:
             return
         used = self.limit - remaining
         if self.sliding:
-            unseen = used - self._log.used(now)
-            if unseen > _NEAR * self.limit + 1 and at >= self.meter.synced_at:  # others use it too
-                self._log.add(now, unseen)
-                self.meter.synced_at = now
+            # when it was let in lies between: what left since was still counted, and what came since perhaps
+            unseen = used - max(self._log.used(now), mark.used if mark is not None else 0.0)
+            self._note_others(now, at, unseen)
             return
         if mark is not None:
             self._judge(mark, used)
@@ -231,9 +232,20 @@ class Gauge:
         if self.news is not None and mark is not None and mark.store_at is not None:
             self.news.append(News(self, seen=(mark.store_at, mark.store_booked_s - without_s, depth_s, gain)))
 
+    def _note_others(self, now: float, at: float, unseen: float) -> None:
+        """Book what others use of a sliding window: what several answers in a row saw and we did not."""
+        if unseen <= _NEAR * self.limit + 1 or at < self.meter.synced_at:
+            self._alike, self._unseen = 0, 0.0
+            return
+        self._unseen = min(self._unseen, unseen) if self._alike else unseen
+        self._alike += 1
+        if self._alike >= _ALIKE_ENOUGH:
+            self._log.add(now, self._unseen)
+            self._alike, self.meter.synced_at = 0, now
+
     def _judge(self, mark: Mark, used: float) -> None:
         fits = abs(used - mark.used) <= _NEAR * self.limit + 1
         bucket = max(0.0, mark.alone_s) / self.window_s * self.limit
         self._alike = self._alike + 1 if fits and used - bucket > _APART * self.limit + 1 else 0
         if self._alike >= _ALIKE_ENOUGH:
-            self.sliding = True
+            self.sliding, self._alike = True, 0
