@@ -10,10 +10,9 @@ import logging
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
-from stanchion.core.call import Call, Operation, new_id
+from stanchion.core.call import Body, Call, Operation, new_id
 from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError, Unavailable
-from stanchion.core.reply import Reply
 from stanchion.engine.engine import Engine
 from stanchion.gateway.errors import StreamAborted, error_response, upstream_headers_of
 from stanchion.gateway.pages import pages
@@ -22,6 +21,7 @@ from stanchion.gateway.responses import ResponseHeaders
 from stanchion.gateway.streams import Heartbeats, Send, Stream, as_said
 
 log = logging.getLogger(__name__)
+_NO_BODY = Body({})
 _WATCH_AFTER_S = 0.05  # seconds a call runs before its client is watched
 _HOT = {
     f"/v1/{operation.path}": operation
@@ -79,11 +79,10 @@ class Gateway:
         assert task is not None  # noqa: S101 - a server runs a request in a task
         gone = _Gone(receive, task, self._clock)
         self.open.add(task)
+        answering = self._stream(call, skip, send) if call.stream else self._whole(call, send)
+        del headers, scope, raw, call  # a stream would keep the request to its end: 5 KB
         try:
-            if call.stream:
-                await self._stream(call, skip, send)
-            else:
-                await self._whole(call, send)
+            await answering
         except asyncio.CancelledError:
             if not gone.left:
                 raise  # the server itself ends us
@@ -108,22 +107,23 @@ class Gateway:
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _stream(self, call: Call, skip: int, send: Send) -> None:
-        stream = Stream(call, send, self._headers.of_waiting_stream, self._clock)
+        stream = Stream(call.having(body=_NO_BODY), send, self._headers.of_waiting_stream, self._clock)
         self._heartbeats.streams.add(stream)
         try:
-            async with await self.engine(call) as reply:
-                await self._write(call, reply, stream, skip)
+            asking = self.engine(call)
+            call = stream.call
+            async with await asking as reply:
+                elapsed_ms = int((self._clock.now() - stream.last_at) * 1000)
+                headers = self._headers.of_reply(call, reply.head, stream=True, elapsed_ms=elapsed_ms)
+                await stream.start(headers)
+                del asking, headers
+                await stream.write_all(reply, skip)
         except StreamAborted:
             raise
         except BaseException as error:  # noqa: BLE001 - a task boundary: it is said, or raised again
             await self._end_badly(call, error, stream, send)
         finally:
             self._heartbeats.streams.discard(stream)
-
-    async def _write(self, call: Call, reply: Reply, stream: Stream, skip: int) -> None:
-        elapsed_ms = int((self._clock.now() - stream.last_at) * 1000)
-        await stream.start(self._headers.of_reply(call, reply.head, stream=True, elapsed_ms=elapsed_ms))
-        await stream.write_all(reply, skip)
 
     async def _end_badly(self, call: Call, error: BaseException, stream: Stream, send: Send) -> None:
         """Say that a stream failed: as an HTTP error if nothing was sent, in the stream otherwise."""

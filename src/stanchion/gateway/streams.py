@@ -30,7 +30,7 @@ class Stream:
     def __init__(
         self, call: Call, send: Send, waiting_headers: Callable[[Call], list[Header]], clock: Clock
     ) -> None:
-        self._call = call
+        self.call = call  # without its body
         self._clock = clock
         self._send = send
         self._waiting_headers = waiting_headers
@@ -58,7 +58,7 @@ class Stream:
 
     async def fail(self, error: StanchionError) -> None:
         """Say the error in the stream and break the connection off.  Raises StreamAborted."""
-        body = error_events(error, self._call.operation)
+        body = error_events(error, self.call.operation)
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
         raise StreamAborted
 
@@ -68,7 +68,7 @@ class Stream:
             return  # the client does not read: one waiting ping is enough
         self._pinging = True
         try:
-            await self.start(self._waiting_headers(self._call))
+            await self.start(self._waiting_headers(self.call))
             comment = b": ping\n" if self._numbered else b": ping\n\n"
             await self._send({"type": "http.response.body", "body": comment, "more_body": True})
             self.last_at = self._clock.now()

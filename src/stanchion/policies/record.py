@@ -12,7 +12,7 @@ from functools import partial
 
 import msgspec
 
-from stanchion.core.call import Call
+from stanchion.core.call import Body, Call
 from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError
 from stanchion.core.reply import End, Reply
@@ -22,6 +22,7 @@ from stanchion.observe.logs import log_event
 from stanchion.observe.metrics import Metrics
 
 log = logging.getLogger("stanchion.calls")
+_NO_BODY = Body({})
 
 
 class Record:
@@ -44,7 +45,10 @@ class Record:
         except BaseException as error:
             self._ended(call, started_at, clock(), None, End.FAILED, error)
             raise
-        return reply.on_end(partial(self._reply_ended, call, started_at, reply))
+        told = (
+            call.having(body=_NO_BODY) if call.stream else call
+        )  # a stream would keep its request to the end
+        return reply.on_end(partial(self._reply_ended, told, started_at, reply))
 
     def _reply_ended(
         self, call: Call, started_at: float, reply: Reply, end: End, error: BaseException | None

@@ -105,7 +105,7 @@ class HttpAnswer:
         """Note that the headers are there."""
         self.response = response
         if self._limits.stream:
-            self.reader = Reader.adopt(response.content) or NoBody()
+            self.reader = Reader.adopt(response) or NoBody()
 
     async def read(self) -> bytes:
         """Return the next network read, b"" at the end.

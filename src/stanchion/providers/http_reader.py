@@ -10,7 +10,7 @@ thrown at it; reading is resumed only where it was paused.
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 
@@ -21,13 +21,18 @@ class Reader(aiohttp.StreamReader):
     __slots__ = ()
 
     @classmethod
-    def adopt(cls, content: aiohttp.StreamReader) -> Reader | None:
-        """Turn the library's reader into one of these; None if it is not one that can be."""
+    def adopt(cls, response: aiohttp.ClientResponse) -> Reader | None:
+        """Turn the library's reader into one of these; None if there is no body to read."""
+        cast(
+            "Any", response
+        )._request_info = None  # 1 KB with the key in it, which a stream would keep to its end
+        content = response.content
         if type(content) is not aiohttp.StreamReader:
             return None  # of an empty body: shared by all of them
-        reader: Any = content
+        reader = cast("Any", content)
         reader.__class__ = cls
         reader._http_chunk_splits = None
+        reader._buffer = list(reader._buffer)  # a deque holds 0.6 KB when it is empty
         return reader
 
     @property
@@ -51,7 +56,7 @@ class Reader(aiohttp.StreamReader):
                 raise aiohttp.ClientConnectionError("the connection was closed")
             return None
         if len(buffer) == 1:
-            data = buffer.popleft()
+            data = buffer.pop()
         else:
             data = b"".join(buffer)
             buffer.clear()
