@@ -124,9 +124,9 @@ def test_what_cannot_pass_is_not_retried(error: StanchionError) -> None:
 
 @virtual_time
 async def test_a_refusal_that_another_endpoint_need_not_share_is_tried_there_at_once() -> None:
-    provider = ScriptedProvider(Refused("gone", status=404, retryable=False, endpoint="a/m"), [chat_answer()])
+    provider = ScriptedProvider(Refused("gone", status=404, retryable=False), [chat_answer()])
     await read(await retrying(provider)(chat_call()))
-    assert ([call.never for call in provider.calls], now()) == ([frozenset(), {"a/m"}], 0.0)
+    assert ([call.never for call in provider.calls], now()) == ([frozenset(), {"scripted/m"}], 0.0)
 
 
 @virtual_time
