@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks import cancels, gateway, imports, library, quota, simulator
+from benchmarks import cancels, gateway, imports, library, line, quota, simulator
 from benchmarks.figures import Row, Run
 from benchmarks.peers import NAMES, install
 from benchmarks.processes import Failed
@@ -25,6 +25,7 @@ ROWS: dict[str, Callable[[Run], list[Row]]] = {
     "import": imports.rows,
     "cancel": cancels.rows,
     "simulator": simulator.rows,
+    "line": line.rows,
     "quota": quota.rows,
 }
 
