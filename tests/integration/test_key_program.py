@@ -89,6 +89,23 @@ async def test_a_program_that_is_not_there_is_told() -> None:
     assert (await failure(source)).code == "not_started"
 
 
+@pytest.mark.parametrize("page", ["docs/howto/keys.md", "docs/zh/howto/keys.md"])
+async def test_the_script_for_vault_that_is_documented_works(tmp_path, page: str) -> None:
+    text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    body = next(each for each in text.split("```") if each.startswith("sh\n#!/bin/sh")).removeprefix("sh\n")
+    script, vault = tmp_path / "vault-key", tmp_path / "vault"
+    script.write_text(body, encoding="utf-8")
+    vault.write_text(f'#!/bin/sh\n[ "$*" = "kv get -field=api_key kv/openai" ] && printf %s {KEY}\n')
+    for each in (script, vault):
+        each.chmod(0o700)
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    options = ProgramOptions(every_s=300.0, timeout_s=10.0)
+    found = await ProgramSource((str(script), "kv/openai"), environ, options).read()
+    assert (found.secret.reveal(), found.good_for_s) == (KEY, 600)
+    error = await failure(ProgramSource((str(script), "kv/other"), environ, options))
+    assert error.code == "exit_code"
+
+
 BREEDS = """
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])

@@ -166,12 +166,6 @@ class Metrics(Collector):
         self.quota_refusals = Tallies(
             "stanchion_quota_refusals", "429s of an endpoint that a limit explains", ("endpoint",)
         )
-        self.key_state = Tallies(
-            "stanchion_key_state", "1 at the state a provider's key is in", ("key", "state"), gauge=True
-        )
-        self.key_rotations = Tallies(
-            "stanchion_key_rotations", "New values of keys, by what became of them", ("key", "outcome")
-        )
         self.line_waiting = Tallies(
             "stanchion_line_waiting", "Calls that wait for an endpoint now", ("priority",), gauge=True
         )
@@ -183,8 +177,17 @@ class Metrics(Collector):
         )
         self.outbox_dropped = Tallies("stanchion_outbox_dropped", "Items a full outbox dropped")
         self.reloads = Tallies("stanchion_config_reloads", "Configuration reloads", ("outcome",))
+        self._count_keys()
         self.registry = CollectorRegistry()
         self.registry.register(self)
+
+    def _count_keys(self) -> None:
+        self.key_state = Tallies(
+            "stanchion_key_state", "1 at the state a provider's key is in", ("key", "state"), gauge=True
+        )
+        self.key_rotations = Tallies(
+            "stanchion_key_rotations", "New values of keys, by what became of them", ("key", "outcome")
+        )
 
     def collect(self) -> Iterable[Metric]:
         """Give all metrics to a scrape."""
