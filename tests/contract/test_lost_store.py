@@ -171,3 +171,23 @@ async def test_a_client_finds_a_server_that_was_started_anew_and_gives_it_the_sc
     server.say(b"SCRIPT FLUSH\r\n")
     assert (await limits.take([Take("m", 1.0, 9.0)], (), "h")).booked_s == (2.0,)
     await limits.aclose()
+
+
+async def test_a_server_that_became_a_replica_is_lost_and_asked_over_a_new_connection(
+    server: RedisServer,
+) -> None:
+    limits = open_limits(server.url, Clock())
+    await limits.take([Take("m", 1.0, 9.0)], (), "h")
+    server.say(b"REPLICAOF 127.0.0.1 1\r\n")
+    with pytest.raises(StoreLost, match="refused: .*read only replica"):
+        await limits.take([Take("m", 1.0, 9.0)], (), "h")
+    had = connections(server)
+    server.say(b"REPLICAOF NO ONE\r\n")
+    assert (await limits.take([Take("m", 1.0, 9.0)], (), "h")).booked_s == (2.0,)
+    assert connections(server) == had + 3  # two that asked, and the new one
+    await limits.aclose()
+
+
+def connections(server: RedisServer) -> int:
+    said = server.say(b"INFO stats\r\n").decode()
+    return int(said.split("total_connections_received:")[1].split()[0])

@@ -148,13 +148,13 @@ class Wire:
                 [("EVALSHA", each.asked.script.digest, *each.asked.words) for each in asked]
             )
         )
-        unknown = list[Question[_Asked]]()
+        unknown, refused = list[Question[_Asked]](), False
         for question in asked:
             answer = await self._read()
             if isinstance(answer, NoScriptError):
                 unknown.append(question)  # the server is new or forgot; it did nothing
             else:
-                _answered(question, answer)
+                refused |= _answered(question, answer)
         if unknown:
             await connection.send_packed_command(
                 connection.pack_commands(
@@ -162,7 +162,9 @@ class Wire:
                 )
             )
             for question in unknown:
-                _answered(question, await self._read())
+                refused |= _answered(question, await self._read())
+        if refused:  # such as a primary that became a replica: the address may lead elsewhere by now
+            await connection.disconnect(nowait=True)
 
     async def _read(self) -> Any:
         try:
@@ -171,8 +173,11 @@ class Wire:
             return error
 
 
-def _answered(question: Question[_Asked], answer: Any) -> None:
-    if isinstance(answer, ResponseError):
+def _answered(question: Question[_Asked], answer: Any) -> bool:
+    """Hand out an answer; returns whether the server refused."""
+    refused = isinstance(answer, ResponseError)
+    if refused:
         question.lost(f"redis refused: {answer}")
     else:
         question.answered(answer)
+    return refused
