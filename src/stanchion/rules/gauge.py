@@ -163,7 +163,7 @@ class Gauge:
             self._proven_s = min(max(self._proven_s, mark.depth_s), self.window_s)
             self._step_s = min(self._step_s + mark.cost_s, self.window_s)
 
-    def heard(self, now: float, at: float, mark: Mark | None, remaining: float) -> None:
+    def heard(self, now: float, at: float, mark: Mark | None, remaining: float, *, let_in: bool) -> None:
         """Follow the headers of the answer to a call that was taken at `at`; `mark` if it was booked here."""
         if self.ours:
             return
@@ -175,7 +175,11 @@ class Gauge:
             return
         if mark is not None:
             self._judge(mark, used)
-        self._follow(at, mark, 0.0, self.cost_s(used), _GAIN)
+        depth = self.cost_s(used)
+        if let_in and depth > self._proven_s:  # also by calls that were sent before this limit was known
+            self._step_s = max(self._step_s, min(depth, self.window_s) - self._proven_s)
+            self._proven_s = min(depth, self.window_s)
+        self._follow(at, mark, 0.0, depth, _GAIN)
 
     def refused(self, now: float, at: float, mark: Mark | None, words: RateRefusal, wait_s: float) -> None:
         """Follow the words of a 429 that named this limit; the call was given back before."""

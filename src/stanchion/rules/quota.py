@@ -209,7 +209,7 @@ class Mirror:
                     self.gauges.remove(gauge)  # its window was only assumed
                 window_s = window_s or (gauge.window_s if gauge is not None else _MINUTE_S)
                 gauge = self._told[key] = self._gauge(rate.kind, window_s, rate.limit, now)
-            gauge.heard(now, ticket.at, _mark(ticket, gauge), rate.remaining)
+            gauge.heard(now, ticket.at, _mark(ticket, gauge), rate.remaining, let_in=ticket.answered)
 
     def _begin(self, start: Gauge, rates: Sequence[Rate], *, told: bool = False) -> None:
         """Something answered: the start is over, or nearly."""
