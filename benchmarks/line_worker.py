@@ -28,11 +28,9 @@ from stanchion.core.clock import Clock
 from stanchion.core.reply import Head, Reply
 from stanchion.core.service import Service, stack
 from stanchion.observe.metrics import Metrics
-from stanchion.policies.balance import Balance, BalanceOptions
-from stanchion.policies.line_options import LineOptions
+from stanchion.policies.balance import Balance, BalanceOptions, LineOptions, Room
 from stanchion.policies.places import Places
 from stanchion.policies.rate_limit import RateLimit, RateLimitOptions
-from stanchion.policies.waiting_room import WaitingRoom
 from stanchion.wire.answers import read_whole
 
 _ADMISSIONS = 30_000
@@ -96,7 +94,7 @@ class InProcess:
 
 
 def balancer(endpoint: InProcess, clock: Clock) -> Balance:
-    room = WaitingRoom(Metrics(), clock)
+    room = Room(Metrics(), clock)
     room.configure(_ROOM)
     return Balance(lambda _: [(endpoint, 1.0)], BalanceOptions(), clock, room=room)
 

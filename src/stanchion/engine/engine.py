@@ -33,8 +33,8 @@ from stanchion.keys.slot import KeySpec
 from stanchion.keys.watch import KeyWatch
 from stanchion.observe.logs import log_event
 from stanchion.observe.metrics import Metrics
+from stanchion.policies.balance import Room
 from stanchion.policies.idempotency import Idempotency
-from stanchion.policies.waiting_room import WaitingRoom
 from stanchion.providers.http import HttpClient
 from stanchion.providers.key_check import check_key as ask_models
 from stanchion.providers.openai import EndpointSpec, OpenAIEndpoint
@@ -51,7 +51,7 @@ class Engine:
     def __init__(self, loaded: Loaded, *, metrics: Metrics | None = None) -> None:
         self.metrics = metrics or Metrics()
         self.clock = Clock()
-        self._shared = Shared(self.metrics, self.clock, room=WaitingRoom(self.metrics, self.clock))
+        self._shared = Shared(self.metrics, self.clock, room=Room(self.metrics, self.clock))
         self.loaded = loaded
         self._tasks: asyncio.TaskGroup | None = None
         self._running: set[asyncio.Task[None]] = set()

@@ -11,11 +11,10 @@ import msgspec
 
 from stanchion.keys.options import KeySettings, KeysOptions
 from stanchion.policies.attempt_timeout import AttemptTimeoutOptions
-from stanchion.policies.balance import BalanceOptions
+from stanchion.policies.balance import BalanceOptions, LineOptions
 from stanchion.policies.deadline import DeadlineOptions
 from stanchion.policies.gather import GatherOptions
 from stanchion.policies.idempotency import IdempotencyOptions
-from stanchion.policies.line_options import LineOptions
 from stanchion.policies.rate_limit import RateLimitOptions
 from stanchion.policies.resume import ResumeOptions
 from stanchion.policies.retry import RetryOptions

@@ -14,7 +14,7 @@ from stanchion.engine.settings import Settings
 from stanchion.keys.slot import KeySlot
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.attempt_timeout import AttemptTimeout
-from stanchion.policies.balance import Balance, Endpoints
+from stanchion.policies.balance import Balance, Endpoints, Room
 from stanchion.policies.deadline import Deadline
 from stanchion.policies.fallback import Fallback, Route
 from stanchion.policies.gather import Gather
@@ -27,7 +27,6 @@ from stanchion.policies.resume import Resume
 from stanchion.policies.retry import Retry
 from stanchion.policies.trace_attempt import TraceAttempt
 from stanchion.policies.validate import Validate
-from stanchion.policies.waiting_room import WaitingRoom
 
 
 class Shared(msgspec.Struct, frozen=True):
@@ -36,7 +35,7 @@ class Shared(msgspec.Struct, frozen=True):
     metrics: Metrics
     clock: Clock
     limits: SharedLimits | None = None  # where several processes keep the providers' limits together
-    room: WaitingRoom | None = None  # who waits and what is open; outlives a reload
+    room: Room | None = None  # who waits and what is open; outlives a reload
 
 
 def call_stack(
@@ -44,7 +43,7 @@ def call_stack(
 ) -> Service:
     """Everything that happens once per call."""
     metrics, clock = shared.metrics, shared.clock
-    room = shared.room or WaitingRoom(metrics, clock)
+    room = shared.room or Room(metrics, clock)
     room.configure(settings.line)
     balance = Balance(endpoints, settings.balance, clock, room=room)
     return stack(

@@ -166,18 +166,10 @@ class Metrics(Collector):
         self.quota_refusals = Tallies(
             "stanchion_quota_refusals", "429s of an endpoint that a limit explains", ("endpoint",)
         )
-        self.line_waiting = Tallies(
-            "stanchion_line_waiting", "Calls that wait for an endpoint now", ("priority",), gauge=True
-        )
-        self.line_seconds = Spreads(
-            "stanchion_line_seconds", "How long calls waited that had to, and were served", ("priority",)
-        )
-        self.line_refused = Tallies(
-            "stanchion_line_refused", "Calls that might not wait, or no longer", ("reason",)
-        )
         self.outbox_dropped = Tallies("stanchion_outbox_dropped", "Items a full outbox dropped")
         self.reloads = Tallies("stanchion_config_reloads", "Configuration reloads", ("outcome",))
         self._count_keys()
+        self._of_the_line()
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
@@ -187,6 +179,17 @@ class Metrics(Collector):
         )
         self.key_rotations = Tallies(
             "stanchion_key_rotations", "New values of keys, by what became of them", ("key", "outcome")
+        )
+
+    def _of_the_line(self) -> None:
+        self.line_waiting = Tallies(
+            "stanchion_line_waiting", "Calls that wait for an endpoint now", ("priority",), gauge=True
+        )
+        self.line_seconds = Spreads(
+            "stanchion_line_seconds", "How long calls waited that had to, and were served", ("priority",)
+        )
+        self.line_refused = Tallies(
+            "stanchion_line_refused", "Calls that might not wait, or no longer", ("reason",)
         )
 
     def collect(self) -> Iterable[Metric]:

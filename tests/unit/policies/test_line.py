@@ -12,9 +12,7 @@ from stanchion.core.call import Call
 from stanchion.core.clock import Clock
 from stanchion.core.errors import DeadlineExceeded, Unavailable
 from stanchion.observe.metrics import Metrics
-from stanchion.policies.balance import Balance, BalanceOptions
-from stanchion.policies.line_options import LineOptions
-from stanchion.policies.waiting_room import WaitingRoom
+from stanchion.policies.balance import Balance, BalanceOptions, LineOptions, Room
 from stanchion.testing import ScriptedProvider, chat_answer, chat_call, chat_stream, virtual_time
 from tests.unit.policies.reading import now
 
@@ -25,7 +23,7 @@ class Place:
     def __init__(self, *providers: ScriptedProvider, **options) -> None:
         clock = Clock()
         self.metrics = Metrics()
-        self.room = WaitingRoom(self.metrics, clock)
+        self.room = Room(self.metrics, clock)
         self.room.options = LineOptions(**options)
         self.service = Balance(
             lambda target: [(each, 1.0) for each in providers], BalanceOptions(), clock, room=self.room

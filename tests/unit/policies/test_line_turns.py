@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stanchion.core.call import Call
 from stanchion.core.errors import NotYet, Refused, Unavailable
 from stanchion.core.reply import Reply
-from stanchion.policies.line_options import LineOptions
+from stanchion.policies.balance import LineOptions
 from stanchion.testing import (
     ScriptedProvider,
     VirtualTimeLoop,

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from stanchion.core.call import Call
 from stanchion.core.errors import DeadlineExceeded, StanchionError, Unavailable
 from stanchion.core.service import Endpoint
-from stanchion.policies.waiting_room import WaitingRoom
+from stanchion.policies.balance.waiting_room import WaitingRoom
 from stanchion.rules.endpoint_choice import Candidate, choose, soonest_s
 from stanchion.rules.fair_share import Entry
 from stanchion.rules.fairness import FairQueue
@@ -51,7 +51,7 @@ class Waiter(Entry):
 class Line:
     """Those who wait for one of these endpoints."""
 
-    def __init__(self, endpoints: Sequence[tuple[Endpoint, float]], room: WaitingRoom) -> None:
+    def __init__(self, endpoints: Sequence[tuple[Endpoint, float]], room: WaitingRoom[Line]) -> None:
         self.endpoints = endpoints
         self._room = room
         options = room.options
@@ -288,3 +288,6 @@ class Line:
             wanting = room.wanting.get(endpoint)
             if wanting is not None and wanting.pop(self, 0) is None and not wanting:
                 del room.wanting[endpoint]
+
+
+Room = WaitingRoom[Line]

@@ -21,8 +21,7 @@ from stanchion.core.errors import NotYet, Unavailable
 from stanchion.core.reply import End, Reply
 from stanchion.core.service import Endpoint, Outlook
 from stanchion.observe.metrics import Metrics
-from stanchion.policies.line import Line
-from stanchion.policies.waiting_room import WaitingRoom
+from stanchion.policies.balance.line import Line, Room
 from stanchion.rules.endpoint_choice import Candidate, choose
 
 Endpoints = Callable[[str], Sequence[tuple[Endpoint, float]]]  # a target's endpoints with their weights
@@ -45,13 +44,13 @@ class Balance:
         options: BalanceOptions,
         clock: Clock | None = None,
         *,
-        room: WaitingRoom | None = None,
+        room: Room | None = None,
     ) -> None:
         self._endpoints = endpoints
         self._options = options
         self._turn = itertools.count()
         self._clock = clock or Clock()
-        self._room = room or WaitingRoom(Metrics(), self._clock)
+        self._room = room or Room(Metrics(), self._clock)
 
     def __call__(self, call: Call, /) -> Awaitable[Reply]:
         """Answer from one endpoint.  Raises Unavailable if none is or will be ready in time."""

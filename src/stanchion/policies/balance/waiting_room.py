@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 from weakref import WeakSet
 
 from stanchion.core.clock import Clock
 from stanchion.core.errors import Unavailable
 from stanchion.core.service import Endpoint
 from stanchion.observe.metrics import Metrics
-from stanchion.policies.line_options import LineOptions
+from stanchion.policies.balance.line_options import LineOptions
 from stanchion.rules.crowd import Crowd
-
-if TYPE_CHECKING:
-    from stanchion.policies.line import Line
 
 _REST_LEAST_S = 0.001
 _UNKNOWN_S = 1.0
@@ -23,7 +20,22 @@ _AGAIN_LEAST_S = 1.0  # nobody who was refused need ask again sooner
 _CALLERS_FAULT = frozenset({"caller_line_full"})
 
 
-class WaitingRoom:
+class Woken(Protocol):
+    """A line, as far as the room knows it."""
+
+    def serve(self) -> None:
+        """Look whose turn it is."""
+        ...
+
+    def unpark(self, caller: str) -> None:
+        """Serve a caller again."""
+        ...
+
+
+L = TypeVar("L", bound=Woken)
+
+
+class WaitingRoom(Generic[L]):
     """The counts of one engine.  It outlives a reload: what is open is open under the new settings too."""
 
     def __init__(self, metrics: Metrics, clock: Clock) -> None:
@@ -31,14 +43,14 @@ class WaitingRoom:
         self.clock = clock
         self.options = LineOptions()
         self.crowd = Crowd()
-        self.lines: dict[tuple[Endpoint, ...], Line] = {}
-        self.wanting: dict[Endpoint, dict[Line, None]] = {}  # whose turn is nearest comes first
+        self.lines: dict[tuple[Endpoint, ...], L] = {}
+        self.wanting: dict[Endpoint, dict[L, None]] = {}  # whose turn is nearest comes first
         self.handed: set[Endpoint] = set()  # given to a call whose task did not go on yet
         self.rests: dict[Endpoint, float] = {}  # until when: it had no room after all
         self._watched: WeakSet[Endpoint] = WeakSet()
         self.open = 0  # calls that are answered; counted only where a bound asks for it
         self.open_of: dict[str, int] = {}
-        self.parked: dict[str, set[Line]] = {}  # callers that have as much open as they may
+        self.parked: dict[str, set[L]] = {}  # callers that have as much open as they may
 
     def configure(self, options: LineOptions) -> None:
         """Go by new settings from now on."""
@@ -51,7 +63,7 @@ class WaitingRoom:
         """Say whether open calls are bounded."""
         return self.options.open_most > 0 or self.options.caller_open_most > 0
 
-    def wants(self, line: Line, endpoint: Endpoint) -> None:
+    def wants(self, line: L, endpoint: Endpoint) -> None:
         """Let an endpoint wake a line."""
         self.wanting.setdefault(endpoint, {}).setdefault(line, None)
         if endpoint not in self._watched:
