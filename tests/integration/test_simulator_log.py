@@ -60,6 +60,13 @@ async def test_faults_can_be_set_while_it_runs(sim: Simulator, client: AsyncOpen
     sim.faults.set(["html"])
     assert "<html>" in str(await client.chat.completions.create(model="a", messages=ASKED))
     await ask(sim, "DELETE", "/_sim/faults")
+    status, answer = await ask(sim, "PUT", "/_sim/keys", [{"key": "sk-secret", "state": "revoked"}])
+    assert (status, [each["state"] for each in answer["keys"]]) == (200, ["revoked"])
+    assert "sk-secret" not in str(answer)
+    status, answer = await ask(sim, "PUT", "/_sim/keys", {"keys": [{"key": "sk-secret", "state": "lost"}]})
+    assert status == 400
+    assert "sk-secret" not in str(answer)
+    assert (await ask(sim, "DELETE", "/_sim/keys"))[1] == {"keys": []}
     assert sim.faults.pending() == []
 
 

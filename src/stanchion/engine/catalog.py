@@ -56,7 +56,10 @@ class Catalog:
             and self._settings.rate_limit == older._settings.rate_limit
             and _limits(self._settings) == _limits(older._settings)
         ):
-            self._made.update(older._made)
+            mine = {slot for slot, _ in self.keys}  # another key's endpoint would keep its secret
+            self._made.update(
+                {spec: made for spec, made in older._made.items() if spec.key is None or spec.key in mine}
+            )
 
     def route(self, call: Call) -> Sequence[str]:
         """Return the targets of a call, in order.  Raises UnknownModel, which names the nearest."""

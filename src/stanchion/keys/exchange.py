@@ -14,7 +14,7 @@ import os
 import platform
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from stanchion.core.clock import Clock
 from stanchion.keys.ring import KeyRing
@@ -28,7 +28,6 @@ EVERY_S = 2.0
 BY_HAND = "operator"  # the reason of a quarantine that only a person ends
 _OPEN_S = 2.0  # the book may take to say what was ordered before we began
 _WAITING_MOST = 1000  # orders of ours that may wait; the oldest are dropped
-Quota = Callable[[str], Mapping[str, str]]
 
 
 class KeyExchange:
@@ -38,7 +37,6 @@ class KeyExchange:
         self, ring: KeyRing, book: KeyBook, clock: Clock, *, wall: Callable[[], float] = time.time
     ) -> None:
         """`wall` tells the time of day, in seconds since 1970."""
-        self.quota: Quota = _no_quota
         self.replica = f"{platform.node() or 'here'}:{os.getpid()}"
         self._ring = ring
         self._book = book
@@ -109,7 +107,7 @@ class KeyExchange:
                 error=slot.last_error,
                 error_at=at - (now - slot.last_error_at) if slot.last_error else 0.0,
                 in_flight=slot.in_flight,
-                quota=self.quota(slot.name),
+                quota=self._ring.quota(slot.name),
                 at=at,
             )
             for slot in self._ring.slots.values()
@@ -172,8 +170,3 @@ class KeyExchange:
 
 def _state(slot: KeySlot) -> str:
     return f"{slot.word}: {slot.quarantine.code}" if slot.quarantine is not None else slot.word
-
-
-def _no_quota(key: str) -> Mapping[str, str]:
-    del key
-    return {}

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from stanchion.core.clock import Clock
 from stanchion.keys.options import KeysOptions
@@ -23,6 +23,9 @@ from stanchion.rules.refusals import Scope
 log = logging.getLogger(__name__)
 STATES = ("active", "quarantined", "waiting")
 _EARLY_S = 60.0  # before a key expires; a tenth of its life, if that is less
+
+
+Quota = Callable[[str], Mapping[str, str]]  # of a key by name: by model, what is left of it in a short text
 
 
 class Care:
@@ -44,6 +47,7 @@ class KeyRing:
         self.longest_s = 600.0  # a call may take; its key is not retired before
         self.slots: dict[str, KeySlot] = {}
         self.pepper = os.urandom(16)
+        self.quota: Quota = _not_known
         self.tell: Callable[[KeySlot, str, str], None] | None = None  # other replicas: slot, what, code
         self.metrics = metrics
         self._clock = clock
@@ -199,3 +203,8 @@ class KeyRing:
         """Show its state in the metrics."""
         for state in STATES:
             self.metrics.key_state.of(slot.name, state).set(int(state == slot.word))
+
+
+def _not_known(key: str) -> Mapping[str, str]:
+    del key
+    return {}

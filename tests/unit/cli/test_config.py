@@ -68,13 +68,15 @@ def test_no_secret_is_ever_shown(
     (bare / "stanchion.toml").write_text(
         f'[http]\nproxy = "http://me:{KEY}@127.0.0.1:3128"\n'
         f'[providers.openai]\npreset = "openai"\nheaders = {{ "X-Token" = "{KEY}" }}\n'
+        f'[[providers.openai.keys]]\nexec = ["/bin/vault-key", "--token={KEY}"]\n'
+        f'[stores]\nkeys = "redis://:{KEY}@10.0.0.5:6379/0"\n'
     )
     for form in ([], ["--json"], ["--changed"]):
         assert main(["config", "show", *form]) == 0
     assert main(["config", "check"]) == 0
     said = "".join(capsys.readouterr())
     assert KEY not in said
-    assert "OPENAI_API_KEY" in said
+    assert "/bin/vault-key" in said
     assert "X-Token" in said
 
 

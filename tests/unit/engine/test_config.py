@@ -135,6 +135,7 @@ def test_what_is_wrong_is_named_with_what_to_write(text, environ, flags, told: s
     assert told in refused(text, environ, **flags)
 
 
+KEYS = "[providers.x]\nbase_url = 'http://a/v1'\n[[providers.x.keys]]\n"
 PROVIDER = "[providers.mine]\nbase_url = 'http://127.0.0.1:1/v1'\nauth = 'none'\n"
 
 
@@ -147,6 +148,15 @@ PROVIDER = "[providers.mine]\nbase_url = 'http://127.0.0.1:1/v1'\nauth = 'none'\
         ("[providers.x]\nbase_url = 'http://u:secret@a/v1'", "providers.x.base_url holds a password"),
         ("[providers.x]\nbase_url = 'http://a/v1'\nweight = 0", "providers.x.weight must be more than 0"),
         ("[providers.x]\nbase_url = 'http://a/v1'\nkey_env = 'NOT_SET'", "NOT_SET is not set"),
+        ("[providers.x]\nbase_url = 'http://a/v1'\nkey_env = 'sk-secret'", "never the key itself"),
+        ("[providers.x]\nbase_url = 'http://a/v1'\nkey_file = 'sk-secret-secret'", "seems to hold a key"),
+        (KEYS + "env = 'sk-secret'", "providers.x.keys[0].env must be the name of an environment variable"),
+        (KEYS + "name = 'a'", "providers.x.keys[0] must have exactly one of env, file, exec and aws"),
+        (KEYS + "env = 'A'\nfile = 'b'", "must have exactly one of env, file, exec and aws"),
+        (KEYS + "fiel = 'b'", "unknown key providers.x.keys[0].fiel"),
+        (KEYS + "file = 'b'\nweight = 0", "providers.x.keys[0].weight must be more than 0"),
+        (KEYS + "exec = 'vault-key'", "keys[0].exec"),
+        ("[keys]\nreread_s = 0", "keys.reread_s is 0"),
         ('[providers.x]\nbase_url = "http://a/v1"\nheaders = {"X-A" = "a\\nb"}', "cannot be sent"),
         ('[providers."a/b"]\nbase_url = "http://a/v1"', "a provider's name holds no '/'"),
         (PROVIDER + "[routes.r]\nbalance = 'mime/m'", "there is no provider 'mime'; did you mean 'mine'?"),
@@ -161,6 +171,11 @@ def test_a_provider_or_route_that_cannot_work_is_named(text: str, told: str) -> 
     message = refused(text)
     assert told in message
     assert "secret" not in message
+
+
+def test_a_provider_is_found_by_a_variable_that_names_a_file() -> None:
+    loaded = settings_from("", {"OPENAI_API_KEY_FILE": "/run/secrets/openai"})
+    assert (list(loaded.settings.providers), loaded.simulated) == (["openai"], False)
 
 
 def test_one_text_is_a_list_of_one_and_a_list_can_stand_in_a_variable() -> None:

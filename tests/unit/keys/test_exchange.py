@@ -122,7 +122,7 @@ async def test_an_order_to_rotate_is_obeyed_at_once() -> None:
 @virtual_time
 async def test_a_report_says_how_a_key_is_and_holds_no_key() -> None:
     book, (here, one), _ = await two()
-    one.quota = lambda key: {"gpt-4o": f"requests 480/500 a minute of {key}"}
+    here.ring.quota = lambda key: {"gpt-4o": f"requests 480/500 a minute of {key}"}
     await asyncio.sleep(50.0)
     lease = here.slots["TWO"].lease(now())
     fail(here.slots["ONE"], refused())
