@@ -185,6 +185,28 @@ async def test_keys_of_an_unpaid_organization_fall_together_and_the_answer_names
         assert len(one.calls) == 1
 
 
+@pytest.mark.timeout(60)
+async def test_a_key_that_one_replica_finds_dead_gets_no_call_from_the_other(tmp_path, one: Provider):
+    plan(one, KeyPlan(key=OLD, state="unpaid", organization="org-1"), KeyPlan(key=TWO, organization="org-2"))
+    shared = TWO_KEYS + f'[stores]\nkeys = "sqlite://{tmp_path}/keys.db"\n'
+    with (
+        gateway(tmp_path, one, shared, ONE=OLD, TWO=TWO) as here,
+        gateway(tmp_path, one, shared, ONE=OLD, TWO=TWO) as there,
+    ):
+        for _ in range(2):
+            assert (await ask(here.port, body())).status == 200
+        await settled(lambda: "key.quarantined" in there.log, 10.0)
+        for _ in range(5):
+            assert (await ask(there.port, body())).status == 200
+        used = [each.key_fingerprint for each in one.calls]
+        assert used.count(fingerprint(OLD)) == 1
+        shown = json.loads(command(there, "list", "--json").stdout)
+        assert [(each["key"], each["state"]) for each in shown] == [
+            *[("a#ONE", "quarantined: credit_balance_exhausted")] * 2,
+            *[("a#TWO", "active")] * 2,
+        ]
+
+
 @pytest.mark.parametrize("state", ["revoked", "unpaid"])
 async def test_a_key_comes_back_by_itself(tmp_path, one: Provider, state: Any):
     plan(one, KeyPlan(key=OLD, state=state))
