@@ -179,7 +179,7 @@ async def test_a_server_that_became_a_replica_is_lost_and_asked_over_a_new_conne
     limits = open_limits(server.url, Clock())
     await limits.take([Take("m", 1.0, 9.0)], (), "h")
     server.say(b"REPLICAOF 127.0.0.1 1\r\n")
-    with pytest.raises(StoreLost, match="refused: .*read only replica"):
+    with pytest.raises(StoreLost, match="read only replica"):
         await limits.take([Take("m", 1.0, 9.0)], (), "h")
     had = connections(server)
     server.say(b"REPLICAOF NO ONE\r\n")

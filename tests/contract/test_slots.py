@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 import pytest
@@ -86,6 +87,27 @@ async def test_a_caller_cancelled_while_it_takes_leaves_no_holder_behind(place: 
     await limits.change((), ["s"], "first")
     await until(bool, lambda: enter(limits, "last", most=1))  # what follows up may be on its way still
     assert (await limits.take([Take("m", 1.0, HOUR)], (), "h")).wait_s == 0  # and answers are not out of step
+
+
+async def test_after_many_have_left_exactly_what_was_kept_is_booked(place: Place) -> None:
+    limits, kept = place.limits(), list[bool]()
+    lots = random.Random(7)
+
+    async def takes(stays_s: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(stays_s):
+                kept.append((await limits.take([Take("m", 1.0, 1e9)], (), "h")).wait_s == 0)
+
+    for _ in range(20):
+        async with asyncio.TaskGroup() as group:
+            for _ in range(50):
+                group.create_task(takes(lots.uniform(0.0, 0.01)))
+
+    async def booked() -> float:
+        return (await limits.take([Take("m", 1e9, -1e9)], [Slot("nobody", 0, 1.0)], "h")).booked_s[0]
+
+    assert all(kept)
+    await until(lambda sum_s: sum_s == len(kept), booked)
 
 
 @asynccontextmanager

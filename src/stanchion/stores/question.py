@@ -46,3 +46,13 @@ class Question(Generic[T]):
             lost = StoreLost(message)
             lost.__cause__ = error
             self.future.set_exception(lost)
+
+
+async def heard(future: asyncio.Future[Any], left: Callable[[Any], None]) -> Any:
+    """Wait for the answer; `left` is given it if the caller is cancelled when it is there and not yet read."""
+    try:
+        return await future
+    except asyncio.CancelledError:
+        if future.done() and not future.cancelled() and future.exception() is None:
+            left(future.result())
+        raise

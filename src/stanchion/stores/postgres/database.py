@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 
 from stanchion.stores.protocols import StoreLost
-from stanchion.stores.question import Question, unheard
+from stanchion.stores.question import Question, heard, unheard
 
 _CONNECTIONS = 4  # a step holds one for a millisecond
 _WAITING_MOST = 20_000  # beyond it a question is refused: the server is too slow for what is asked
@@ -59,7 +59,7 @@ class Database:
     async def _run(self, ask: Ask, left: Callable[[Any], None]) -> Any:
         future = asyncio.get_running_loop().create_future()
         self._ask(Question(ask, future, left))
-        return await future
+        return await heard(future, left)
 
     def _ask(self, question: Question[Ask]) -> None:
         if self._closed:
@@ -98,7 +98,7 @@ class Database:
                 try:
                     connection = await self._serve(question, connection)
                 finally:
-                    question.lost("postgresql was closed")  # unless it was answered
+                    question.lost("postgresql was not asked: its task ended")  # unless it was answered
                     self._waiting.task_done()
         finally:
             if connection is not None:

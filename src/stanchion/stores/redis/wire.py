@@ -25,7 +25,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from stanchion.stores.protocols import StoreLost
-from stanchion.stores.question import Question, unheard
+from stanchion.stores.question import Question, heard, unheard
 
 _TOGETHER_MOST = 128  # questions in one write: more would hold up the event loop while they are packed
 _WAITING_MOST = 20_000  # beyond it a question is refused: the server is too slow for what is asked
@@ -80,7 +80,7 @@ class Wire:
         """Run a script and return its answer.  `left` is given the answer when the caller was cancelled."""
         future = asyncio.get_running_loop().create_future()
         self.ask(script, keys, words, future, left)
-        return await future
+        return await heard(future, left)
 
     def ask(
         self,
