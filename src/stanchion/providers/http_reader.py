@@ -23,9 +23,8 @@ class Reader(aiohttp.StreamReader):
     @classmethod
     def adopt(cls, response: aiohttp.ClientResponse) -> Reader | None:
         """Turn the library's reader into one of these; None if there is no body to read."""
-        cast(
-            "Any", response
-        )._request_info = None  # 1 KB with the key in it, which a stream would keep to its end
+        answer = cast("Any", response)
+        answer._request_info = None  # 1 KB with the key in it, which a stream would keep to its end
         content = response.content
         if type(content) is not aiohttp.StreamReader:
             return None  # of an empty body: shared by all of them
