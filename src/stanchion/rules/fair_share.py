@@ -17,7 +17,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 from typing import Generic, TypeVar
 
 _DEAD_FEW = 32  # that many dead ones are not worth making anew what holds them
-_LOOKED_AT_MOST = 256  # callers, for an estimate; of more, these stand for all
+_LOOKED_AT_MOST = 64  # callers, for an estimate; of more, these stand for all
 
 
 class Entry:

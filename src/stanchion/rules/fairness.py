@@ -34,6 +34,11 @@ class FairQueue(Generic[E]):
     def __len__(self) -> int:
         return len(self._interactive) + len(self._batch)
 
+    @property
+    def cost(self) -> float:
+        """The work of all that wait."""
+        return self._interactive.cost + self._batch.cost
+
     def push(self, entry: E, *, front: bool = False) -> None:
         """Let a call wait; `front`: before its caller's others."""
         self._of(entry).push(entry, self._weights.get(entry.caller, 1.0), front=front)

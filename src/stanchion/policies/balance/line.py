@@ -70,18 +70,21 @@ class Line:
         """Let a call wait.  Raises Unavailable if its turn would come too late."""
         room, now = self._room, self._room.clock.now()
         waiter = Waiter(call, self, rest_most_s, now)
-        work_s = self._pace.wait_s(self._queue.ahead(waiter.caller, batch=waiter.batch))
-        shed = room.shed(waiter.caller, waiter.size, work_s)
-        if shed is not None:
-            raise shed
-        self._bound(waiter, now, work_s)
+        full = room.full(waiter.caller, waiter.size)
+        if full:
+            raise room.refusal(full, self._ahead_s(waiter))
+        self._bound(waiter, now)
         self._queue.push(waiter, front=front or call.attempt > 1)
         self._came(waiter)
         if self._queue.head(now) is waiter:
             self.serve()
         return waiter
 
-    def _bound(self, waiter: Waiter, now: float, work_s: float) -> None:
+    def _ahead_s(self, waiter: Waiter) -> float:
+        """Estimate how long the work before a call takes."""
+        return self._pace.wait_s(self._queue.ahead(waiter.caller, batch=waiter.batch))
+
+    def _bound(self, waiter: Waiter, now: float) -> None:
         """Set when a call gives up.  Raises Unavailable if that is before its turn."""
         call, room = waiter.call, self._room
         candidates = self._candidates(call, now)
@@ -95,7 +98,10 @@ class Line:
             if call.priority == "batch":
                 most_s = options.batch_wait_most_s or math.inf
         waiter.give_up_at = min(now + most_s, call.deadline)
-        wait_s = work_s + (0.0 if math.isinf(soonest) else soonest)
+        begins_at = now if math.isinf(soonest) else now + soonest
+        if begins_at + self._pace.wait_s(self._queue.cost) <= waiter.give_up_at:
+            return  # in time though all that waits went first: nearly always, and it costs no look at callers
+        wait_s = begins_at - now + self._ahead_s(waiter)
         if now + wait_s > waiter.give_up_at:
             if self._all_rest():
                 raise self.resting(wait_s)
@@ -144,8 +150,7 @@ class Line:
         if self._room.clock.now() >= waiter.call.deadline:
             error: StanchionError = DeadlineExceeded("the call's deadline passed before its turn came")
         else:
-            wait_s = self._pace.wait_s(self._queue.ahead(waiter.call.caller))
-            error = self._room.refusal("line_wait_over", wait_s)
+            error = self._room.refusal("line_wait_over", self._ahead_s(waiter))
         self._fail(waiter, error)
         self.serve()
 

@@ -120,20 +120,18 @@ class WaitingRoom(Generic[L]):
         for line in self.parked.pop(caller, ()):
             line.unpark(caller)
 
-    def shed(self, caller: str, size: int, retry_after_s: float) -> Unavailable | None:
-        """Return why one more call may not wait; None if it may."""
+    def full(self, caller: str, size: int) -> str:
+        """Say by a code why one more call may not wait; "" if it may."""
         options, crowd = self.options, self.crowd
         if 0 < options.open_most <= self.open + crowd.waiting:
-            reason = "too_many_open"
-        else:
-            reason = crowd.refusal(
-                caller,
-                size,
-                most=options.waiting_most,
-                caller_most=options.caller_waiting_most,
-                bytes_most=options.bytes_most,
-            )
-        return self.refusal(reason, retry_after_s) if reason else None
+            return "too_many_open"
+        return crowd.refusal(
+            caller,
+            size,
+            most=options.waiting_most,
+            caller_most=options.caller_waiting_most,
+            bytes_most=options.bytes_most,
+        )
 
     def refusal(self, reason: str, retry_after_s: float, why: str = "") -> Unavailable:
         """Make the error of a call that may not wait, or no longer, and count it."""
