@@ -8,6 +8,7 @@ import gc
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,9 +17,10 @@ from stanchion.core.clock import Clock
 from stanchion.core.errors import Cut, Refused, Silent, StanchionError, Unreachable, Unusable
 from stanchion.core.reply import End
 from stanchion.core.service import Endpoint
-from stanchion.engine.settings import Settings
+from stanchion.engine.settings import ProviderSettings, Settings
 from stanchion.engine.stack import EndpointStack, Shared, call_stack
 from stanchion.observe.metrics import Metrics
+from stanchion.policies.balance import LineOptions, Room
 from stanchion.policies.gather import GatherOptions
 from stanchion.policies.idempotency import Idempotency, IdempotencyOptions
 from stanchion.policies.resume import ResumeOptions
@@ -30,6 +32,11 @@ SETTINGS = Settings(
     retry=RetryOptions(base_s=0.5),
     health=BreakerOptions(failures=2, rest_s=1.0, rest_most_s=4.0),
     resume=ResumeOptions(mode="verify"),
+)
+CROWDED = msgspec.structs.replace(  # nearly everything waits
+    SETTINGS,
+    line=LineOptions(caller_open_most=2, waiting_most=3, batch_wait_most_s=40.0),
+    providers={name: ProviderSettings(open_most=1) for name in "abc"},
 )
 
 errors = st.sampled_from([
@@ -70,11 +77,17 @@ class Plan:
         self.starts_at = draw(st.sampled_from([0.0, 1.0, 40.0]))
         self.leaves_after = draw(st.sampled_from([None, None, 0.0, 0.5, 2.0, 31.0]))
         self.reads = draw(st.sampled_from([99, 99, 0, 1, 2]))  # chunks, before it closes
+        self.caller = draw(st.sampled_from("xxy"))
+        self.priority = draw(st.sampled_from(["interactive", "batch"]))
         self.over = False
 
     def call(self) -> Call:
         call = chat_call(stream=self.stream, idempotency_key=self.key, temperature=0)
-        return call.having(options={GatherOptions: GatherOptions(whole_as_stream=self.gather)})
+        return call.having(
+            caller=self.caller,
+            priority=self.priority,
+            options={GatherOptions: GatherOptions(whole_as_stream=self.gather)},
+        )
 
 
 @st.composite
@@ -88,14 +101,17 @@ def worlds(draw: st.DrawFn) -> tuple[list[list[Any]], list[Plan]]:
 class World:
     """The real stacks over three scripted providers: a and b share a target, c is the fallback."""
 
-    def __init__(self, scripts: Sequence[Sequence[Any]], group: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, scripts: Sequence[Sequence[Any]], group: asyncio.TaskGroup, settings: Settings = SETTINGS
+    ) -> None:
         self.metrics, clock = Metrics(), Clock()
-        shared = Shared(self.metrics, clock)
+        self.room = Room(self.metrics, clock)
+        shared = Shared(self.metrics, clock, room=self.room)
         self.providers = [
             ScriptedProvider(*script, forever=lambda: chat_stream("a", "b"), name=name)
             for name, script in zip("abc", scripts, strict=True)
         ]
-        self.stacks = [EndpointStack(each.name, "m", each, SETTINGS, shared) for each in self.providers]
+        self.stacks = [EndpointStack(each.name, "m", each, settings, shared) for each in self.providers]
         a, b, c = self.stacks
         targets: dict[str, Sequence[tuple[Endpoint, float]]] = {
             "first": [(a, 1.0), (b, 2.0)],
@@ -106,7 +122,7 @@ class World:
             IdempotencyOptions(), lambda job: self.jobs.append(group.create_task(quiet(job)))
         )
         self.service = call_stack(
-            SETTINGS, shared, idempotency, lambda call: ["first", "last"], lambda target: targets[target]
+            settings, shared, idempotency, lambda call: ["first", "last"], lambda target: targets[target]
         )
 
     async def read(self, plan: Plan) -> None:
@@ -143,15 +159,15 @@ async def quiet(job) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(worlds())
+@given(worlds(), st.sampled_from([SETTINGS, CROWDED]))
 def test_nothing_stays_open_and_every_call_ends_once_and_in_time(
-    world: tuple[list[list[Any]], list[Plan]],
+    world: tuple[list[list[Any]], list[Plan]], configured: Settings
 ) -> None:
     scripts, plans = world
 
     async def run() -> None:
         async with asyncio.TaskGroup() as group:
-            made = World(scripts, group)
+            made = World(scripts, group, configured)
             async with asyncio.TaskGroup() as readers:
                 for plan in plans:
                     task = readers.create_task(made.read(plan))
@@ -161,6 +177,9 @@ def test_nothing_stays_open_and_every_call_ends_once_and_in_time(
             assert all(job.done() for job in made.jobs)
         for provider, each in zip(made.providers, made.stacks, strict=True):
             assert (provider.open, each.in_flight) == (0, 0)
+        room = made.room
+        assert (room.open, room.crowd.waiting, room.lines, room.wanting) == (0, 0, {}, {})
+        assert (room.handed, room.parked, room.clock._alarms) == (set(), {}, {})
         began = sum(plan.over for plan in plans)
         counted = sum(tally.value for tally in made.metrics.calls._by_label.values())
         assert made.metrics.calls_open.of().value == 0

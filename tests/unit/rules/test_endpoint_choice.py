@@ -32,6 +32,9 @@ candidates = st.lists(
         ([Candidate(0.0, 3, 4.0), Candidate(0.0, 1)], 0),  # 4/4 against 2/1
         ([Candidate(0.0, 0, avoid=True), Candidate(0.0, 99)], 1),
         ([Candidate(0.0, 0, avoid=True), Candidate(9.0, 0)], 0),
+        ([Candidate(0.0, 0, fill=0.5), Candidate(0.0, 99, fill=0.2)], 1),
+        ([Candidate(0.0, 0, fill=0.29), Candidate(0.0, 9, fill=0.21)], 0),  # equally full: the load decides
+        ([Candidate(0.0, 0, fill=0.0, avoid=True), Candidate(0.0, 9, fill=0.9)], 1),
     ],
 )
 def test_ready_then_not_tried_then_least_loaded_for_its_weight(
