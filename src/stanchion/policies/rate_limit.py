@@ -57,6 +57,7 @@ class SharedLimits(msgspec.Struct, frozen=True):
     later: Callable[[Sequence[Change]], None]  # does the changes in the background
 
 
+_SHOWN_EVERY_S = 0.25  # of the metric
 _AGAIN_MOST = 3  # refusals of one call that send it back to the line; then the retry rules decide
 _CEILING_ROOM = 0.1  # of the window: of a ceiling in a store, so that no window sees more than the limit
 _CEILING_COST = 1.0 + _CEILING_ROOM
@@ -85,6 +86,8 @@ class RateLimit:
         self._wakes: list[Callable[[], None]] = []
         self._made: Mirror | None = None
         self._news: list[News] = []
+        self._shown_at = -_SHOWN_EVERY_S
+        self._cleared: Body | None = None  # it was asked for and has room, and nothing was taken since
         self._weighed: tuple[Body | None, int] = (None, 0)  # the charge of the call that was asked for last
 
     def ready_in(self, now: float, call: Call | None) -> float:
@@ -93,7 +96,9 @@ class RateLimit:
             return 0.0
         mirror = self._mirror(now)
         tokens = self._charge(mirror, call) if call is not None else 1
-        return 0.0 if mirror.too_large(tokens) else mirror.ready_in(now, tokens)
+        wait_s = 0.0 if mirror.too_large(tokens) else mirror.ready_in(now, tokens)
+        self._cleared = call.body if call is not None and wait_s == 0 else None
+        return wait_s
 
     def fill(self) -> float:
         """Say which part of the fullest limit is used, 0 to 1."""
@@ -115,9 +120,11 @@ class RateLimit:
         mirror = self._mirror(now)
         tokens = self._charge(mirror, call)
         self._refuse_too_large(mirror, tokens)
-        wait_s = mirror.ready_in(now, tokens)
-        if wait_s > 0:
-            raise NotYet(wait_s)
+        if self._cleared is not call.body:
+            wait_s = mirror.ready_in(now, tokens)
+            if wait_s > 0:
+                raise NotYet(wait_s)
+        self._cleared = None
         ticket = mirror.take(now, tokens)
         if self._shared is not None:
             await self._take_shared(self._shared, mirror, ticket, call.id)
@@ -137,7 +144,9 @@ class RateLimit:
             rates = self._reader.read(reply.head.headers, now=datetime.now(UTC) if careful else None)
         now = self._clock.now()
         mirror.answered(now, ticket, rates)
-        self._used.set(mirror.fill(now))
+        if now >= self._shown_at + _SHOWN_EVERY_S:
+            self._shown_at = now
+            self._used.set(mirror.fill(now))
         self._changed()
         return reply.on_end(partial(self._ended, mirror, ticket, reply))
 

@@ -64,15 +64,17 @@ class Gauge:
         "_alike",
         "_alone",
         "_debit",
+        "_limit",
         "_log",
         "_not_before",
         "_open",
         "_probe_at",
         "_proven_s",
+        "_room_s",
         "_step_s",
+        "_unit_s",
         "_unseen",
         "kind",
-        "limit",
         "meter",
         "news",
         "ours",
@@ -99,8 +101,11 @@ class Gauge:
         self.news: list[News] | None = None  # where others share it
         self.meter = Meter(born_at=now)
         self._alone = Meter(born_at=now)
+        if log is not None:  # sent before this limit was known
+            self._alone.book(now, self.cost_s(log.used(now)))
         self._log = log or WindowLog(window_s)
         self._proven_s = min(first_s, window_s)
+        self._room_s = 0.0  # as it was when it was last asked for
         self._step_s = 0.0  # how much deeper may be tried
         self._probe_at = now
         self._not_before = now  # so the provider said
@@ -109,24 +114,43 @@ class Gauge:
         self._alike = 0  # answers in a row
         self._unseen = 0.0  # the least that they saw and we did not
 
+    @property
+    def limit(self) -> float:
+        """The amount of one window."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: float) -> None:
+        self._limit = limit
+        self._unit_s = self.window_s / limit
+
     def cost_s(self, amount: float) -> float:
         """Say for how many seconds of refill an amount stands."""
-        return amount / self.limit * self.window_s
+        return amount * self._unit_s
 
     def room_s(self, now: float) -> float:
         """Say how deep the bucket may be after a call."""
-        step = self._step_s if now >= self._probe_at else 0.0
-        room = min(self.window_s * _SHY, self._proven_s + step)
-        return room - min(self.cost_s(self._debit * self._open), room / 2)
+        room = self._proven_s
+        if now >= self._probe_at:
+            room += self._step_s
+        whole = self.window_s * _SHY
+        if room > whole:
+            room = whole
+        coming = self._debit * self._open * self._unit_s
+        self._room_s = room = room - coming if coming < room / 2 else room / 2
+        return room
 
     def wait_s(self, now: float, amount: float) -> float:
         """Say in how many seconds such an amount may be taken."""
         held = self._not_before - now
         if self.sliding:
-            room = self.limit - min(self._debit * self._open, self.limit / 2) - amount
+            room = self._limit - min(self._debit * self._open, self._limit / 2) - amount
             return max(held, self._log.wait_s(now, room if room > 0 else 0.0))
-        wait = self.meter.wait_s(now, self.cost_s(amount), self.room_s(now))
-        return wait if wait > held else max(held, 0.0)
+        cost, room = amount * self._unit_s, self.room_s(now)
+        wait = self.meter.wait_s(now, cost, room)
+        if cost > room and self.meter.booked_s:  # one at a time, and the next may overtake it on its way
+            wait = max(wait, self.meter.full_at - now + self.window_s * (1.0 - _SHY))
+        return wait if wait > held else held if held > 0 else 0.0
 
     def fill(self, now: float) -> float:
         """Say which part of the limit is used, 0 to 1."""
@@ -138,8 +162,8 @@ class Gauge:
         return int(self.limit * (1.0 - self.fill(now)))
 
     def take(self, now: float, amount: float) -> Mark:
-        """Book a call."""
-        cost, room = self.cost_s(amount), self.room_s(now)
+        """Book a call; `wait_s` was asked just before."""
+        cost, room = amount * self._unit_s, self._room_s
         self.meter.book(now, cost)
         self._alone.book(now, cost)
         self._open += 1
@@ -248,6 +272,9 @@ class Gauge:
             self._alike, self.meter.synced_at = 0, now
 
     def _judge(self, mark: Mark, used: float) -> None:
+        if used < _APART * self._limit:
+            self._alike = 0  # nearly always, where nobody waits: too little to tell
+            return
         fits = abs(used - mark.used) <= _NEAR * self.limit + 1
         bucket = max(0.0, mark.alone_s) / self.window_s * self.limit
         self._alike = self._alike + 1 if fits and used - bucket > _APART * self.limit + 1 else 0
