@@ -60,6 +60,19 @@ async def test_what_one_replica_learns_of_a_key_the_others_know_without_a_call()
 
 
 @virtual_time
+async def test_an_order_of_ones_own_is_not_obeyed_when_it_comes_back() -> None:
+    book = MemoryKeyBook(wall)
+    here, one = replica(book, "here")
+    await one.begin()
+    fail(here.slots["ONE"], refused())
+    assert here.slots["ONE"].quarantine is not None
+    here.ring.release(here.slots["ONE"].quarantine, "order")  # by another's word, before ours was sent
+    await one.once()
+    assert [order.what for order in await book.orders(0)] == ["quarantine"]
+    assert here.slots["ONE"].word == "active"
+
+
+@virtual_time
 async def test_a_quarantine_is_of_one_value_and_another_replica_with_a_newer_one_goes_on() -> None:
     book = MemoryKeyBook(wall)
     here, one = replica(book, "here")

@@ -52,6 +52,14 @@ async def test_a_source_that_went_back_to_the_old_value_has_no_candidate() -> No
 
 
 @virtual_time
+async def test_a_candidate_that_a_newer_one_replaced_is_forgotten() -> None:
+    slot = slot_with()
+    slot.offer(Secret(NEW), now())
+    slot.offer(Secret("sk-newest"), now())
+    assert [each.secret.reveal() for each in slot.versions.values()] == [OLD, "sk-newest"]
+
+
+@virtual_time
 async def test_a_key_without_a_value_gives_no_lease() -> None:
     slot = KeySlot(spec(), Place(OLD))
     assert slot.ready_in(now()) > 0
