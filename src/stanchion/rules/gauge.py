@@ -214,6 +214,9 @@ class Gauge:
         if not self.sliding and wait_s > bucket_s + max(_LONGER_S, self.window_s / 60):
             self.sliding = True
         if self.sliding:
+            unseen = words.used - self._log.used(now)
+            if unseen > 0:  # others use it too
+                self._log.add(now, unseen)
             self.hold(now, wait_s, None)
         else:
             self._follow(at, mark, mark.cost_s if mark is not None else 0.0, self.cost_s(words.used), 1.0)
