@@ -102,6 +102,11 @@ class Catalog:
         return found
 
     @property
+    def made(self) -> Mapping[EndpointSpec, Endpoint]:
+        """The endpoints that were asked for so far."""
+        return self._made
+
+    @property
     def providers(self) -> Sequence[str]:
         """Name the providers."""
         return tuple(self._settings.providers)

@@ -44,12 +44,13 @@ class CommonLimits:
             on_back=self._on_back,
         )
         self._changes: list[Change] = []
+        self._freed: list[tuple[str, str]] = []  # slots with those who give them back
         self._wanted = asyncio.Event()
 
     @property
     def shared(self) -> SharedLimits:
         """What the policy needs of it."""
-        return SharedLimits(self._leased, self._later)
+        return SharedLimits(self._leased, self._later, self._free)
 
     async def begin(self) -> None:
         """Say that this process is there, before it takes anything; goes on alone if the store is not."""
@@ -76,6 +77,10 @@ class CommonLimits:
         self._changes.extend(changes)
         self._wanted.set()
 
+    def _free(self, slot: str, holder: str) -> None:
+        self._freed.append((slot, holder))  # as many as calls are open, at most
+        self._wanted.set()
+
     async def _tell(self) -> None:
         while True:
             await self._wanted.wait()
@@ -86,6 +91,9 @@ class CommonLimits:
         while self._changes:
             now, self._changes = self._changes[:_TOGETHER_MOST], self._changes[_TOGETHER_MOST:]
             await self._leased.change(now, (), "")
+        while self._freed:
+            slot, holder = self._freed.pop()
+            await self._leased.change((), (slot,), holder)
 
     def _on_lost(self) -> None:
         self._lost.set(1)

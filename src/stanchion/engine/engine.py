@@ -65,6 +65,7 @@ class Engine:
         self._outbox_task = self.spawn(self.outbox.run())
         self._idempotency = Idempotency(settings.idempotency, self.spawn)
         self.keys = KeyRing(settings.keys, self.clock, self.metrics)
+        self.keys.quota = self._quota_left
         self._key_watch = KeyWatch(self.keys, self.clock, self.check_key)
         self._common: CommonLimits | None = None  # limits that are kept together with other processes
         self.key_exchange: KeyExchange | None = None  # with other replicas, and `stanchion keys`
@@ -189,9 +190,18 @@ class Engine:
         preset, provider = self._catalog.preset(spec.provider), self.settings.providers[spec.provider]
         return await ask_models(self._http, self.clock, preset, secret, provider.headers)
 
+    def _quota_left(self, key: str) -> dict[str, str]:
+        """Say by model what is left of a key's quota."""
+        found = {
+            spec.model: made.quota_left()
+            for spec, made in self._catalog.made.items()
+            if isinstance(made, EndpointStack) and spec.key is not None and spec.key.name == key
+        }
+        return {model: left for model, left in found.items() if left}
+
     def _endpoint(self, spec: EndpointSpec) -> EndpointStack:
         provider = OpenAIEndpoint(spec, self._http, self.clock)
-        quota = quota_of(self.settings.providers[spec.name.partition("/")[0]].limits, spec.preset)
+        quota = quota_of(self.settings.providers[spec.name.partition("/")[0]], spec.preset)
         return EndpointStack(
             spec.name, spec.model, provider, self.settings, self._shared, key=spec.key, quota=quota
         )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from stanchion.engine.settings import LimitSettings
+from stanchion.engine.settings import ProviderSettings
 from stanchion.policies.rate_limit import Quota
 from stanchion.providers.presets import Preset
 from stanchion.rules.quota import NO_CEILINGS, Ceilings
 
 
-def quota_of(limits: LimitSettings, preset: Preset) -> Quota:
+def quota_of(provider: ProviderSettings, preset: Preset) -> Quota:
     """Lay the configured limits of a provider over what its preset knows."""
+    limits = provider.limits
     told = Ceilings(
         requests_per_minute=limits.requests_per_minute,
         requests_per_day=limits.requests_per_day,
@@ -21,5 +22,6 @@ def quota_of(limits: LimitSettings, preset: Preset) -> Quota:
         ceilings=told if ceiling else NO_CEILINGS,
         starts=NO_CEILINGS if ceiling else told,
         careful=preset.auth != "none",
+        open_most=provider.open_most,
         reserves_output=preset.reserves_output,
     )

@@ -9,6 +9,7 @@ timeout, since waiting for the store is none of the provider's time.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -25,7 +26,7 @@ from stanchion.observe.metrics import Metrics
 from stanchion.rules.charge import charge
 from stanchion.rules.gauge import Gauge, Mark, News
 from stanchion.rules.quota import NO_CEILINGS, Ceilings, Mirror, Ticket
-from stanchion.stores.protocols import Change, Limits, Seen, Take
+from stanchion.stores.protocols import Change, Limits, Seen, Slot, Take
 from stanchion.wire.ratelimit_headers import RateReader, read_rates
 from stanchion.wire.ratelimit_words import read_refusal
 
@@ -44,6 +45,7 @@ class Quota(msgspec.Struct, frozen=True):
     careful: bool = (
         True  # a few calls first, until an answer tells the limits; a server of one's own has none
     )
+    open_most: int = 0  # calls that are open there at once, of all who share its limits; 0 is any number
     reserves_output: bool = False  # the provider charges `max_tokens` before it admits a call
 
 
@@ -55,8 +57,14 @@ class SharedLimits(msgspec.Struct, frozen=True):
 
     limits: Limits
     later: Callable[[Sequence[Change]], None]  # does the changes in the background
+    free: Callable[[str, str], None]  # gives a slot back that a holder has, in the background
 
 
+_SLOT_MOST_S = (
+    3600.0  # a process that died holds its slots at most so long, and no longer than its calls could live
+)
+_SLOT_AGAIN_S = 0.25  # between two looks for a slot
+_SLOT_MORE_S = 5.0  # beyond the call's deadline
 _SHOWN_EVERY_S = 0.25  # of the metric
 _AGAIN_MOST = 3  # refusals of one call that send it back to the line; then the retry rules decide
 _CEILING_ROOM = 0.1  # of the window: of a ceiling in a store, so that no window sees more than the limit
@@ -86,6 +94,8 @@ class RateLimit:
         self._wakes: list[Callable[[], None]] = []
         self._made: Mirror | None = None
         self._news: list[News] = []
+        self._holders = itertools.count()
+        self._slot = f"{endpoint} open"
         self._shown_at = -_SHOWN_EVERY_S
         self._cleared: Body | None = None  # it was asked for and has room, and nothing was taken since
         self._weighed: tuple[Body | None, int] = (None, 0)  # the charge of the call that was asked for last
@@ -126,17 +136,23 @@ class RateLimit:
                 raise NotYet(wait_s)
         self._cleared = None
         ticket = mirror.take(now, tokens)
+        holder = ""
         if self._shared is not None:
-            await self._take_shared(self._shared, mirror, ticket, call.id)
+            holder = (
+                f"{call.id}.{next(self._holders)}"  # of this try: its slot is given back after the next began
+            )
+            await self._take_shared(self._shared, mirror, ticket, call, holder)
         try:
             reply = await service(call)
         except UpstreamError as error:
-            if self._failed(mirror, ticket, error) and _refusals(call, self._endpoint) <= _AGAIN_MOST:
+            understood = self._failed(mirror, ticket, error)
+            self._left(holder)
+            if understood and _refusals(call, self._endpoint) <= _AGAIN_MOST:
                 wait_s = mirror.ready_in(self._clock.now(), tokens)
                 raise NotYet(wait_s) from error  # back to the line, which knows when it is worth asking
             raise
         except BaseException:
-            self._ended(mirror, ticket, None, End.CANCELLED, None)
+            self._ended(mirror, ticket, None, holder, End.CANCELLED, None)
             raise
         rates: Sequence[Rate] = ()
         if self._learn:
@@ -148,16 +164,19 @@ class RateLimit:
             self._shown_at = now
             self._used.set(mirror.fill(now))
         self._changed()
-        return reply.on_end(partial(self._ended, mirror, ticket, reply))
+        return reply.on_end(partial(self._ended, mirror, ticket, reply, holder))
 
-    async def _take_shared(self, shared: SharedLimits, mirror: Mirror, ticket: Ticket, holder: str) -> None:
+    async def _take_shared(
+        self, shared: SharedLimits, mirror: Mirror, ticket: Ticket, call: Call, holder: str
+    ) -> None:
         """Book in the store what was booked here.  Raises NotYet if others left no room."""
         marks = mirror.shared(ticket)
-        if not marks:
+        slots = self._slots(call)
+        if not marks and not slots:
             return
         takes = [self._take(mark) for mark in marks]
         try:
-            taken = await shared.limits.take(takes, (), holder)
+            taken = await shared.limits.take(takes, slots, holder)
         except BaseException:
             mirror.unsent(ticket)
             raise
@@ -168,7 +187,19 @@ class RateLimit:
             if not mark.gauge.ours:
                 mark.gauge.booked_in_store(now, mark, taken.at, booked_s, depth_s)
         if taken.wait_s > 0:
-            raise NotYet(taken.wait_s)
+            # a slot that another process gives back wakes nobody here
+            raise NotYet(min(taken.wait_s, _SLOT_AGAIN_S) if slots else taken.wait_s)
+
+    def _slots(self, call: Call) -> Sequence[Slot]:
+        most = self._quota.open_most
+        if not most:
+            return ()
+        life_s = min(call.deadline - self._clock.now(), _SLOT_MOST_S)
+        return (Slot(self._slot, most, max(life_s, 0.0) + _SLOT_MORE_S),)
+
+    def _left(self, holder: str) -> None:
+        if self._shared is not None and self._quota.open_most:
+            self._shared.free(self._slot, holder)
 
     def _take(self, mark: Mark) -> Take:
         gauge = mark.gauge
@@ -214,11 +245,18 @@ class RateLimit:
         return understood
 
     def _ended(
-        self, mirror: Mirror, ticket: Ticket, reply: Reply | None, end: End, error: BaseException | None
+        self,
+        mirror: Mirror,
+        ticket: Ticket,
+        reply: Reply | None,
+        holder: str,
+        end: End,
+        error: BaseException | None,
     ) -> None:
         del end, error
         output = reply.usage.output if reply is not None and reply.usage is not None else 0
         mirror.ended(self._clock.now(), ticket, output)
+        self._left(holder)
         self._changed()
 
     def _changed(self) -> None:
