@@ -44,7 +44,8 @@ def stanchion(base_url: str, *, log_level: str = "info") -> Generator[Served]:
     """Run `stanchion serve`; its log goes to a file."""
     port = free_port()
     words = [PYTHON, "-m", "stanchion", "serve", "--port", str(port), "--log-level", log_level]
-    env = environment(OPENAI_API_KEY=KEY, OPENAI_BASE_URL=base_url)
+    # no file of the user's who measures
+    env = environment(OPENAI_API_KEY=KEY, OPENAI_BASE_URL=base_url, STANCHION_STORES_KEYS="memory")
     with server(words, port, core=0, env=env) as running:
         yield Served(port, running)
 

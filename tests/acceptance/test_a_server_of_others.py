@@ -69,6 +69,7 @@ def gateway(llama: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     """The gateway as a user starts it: two variables in the environment, no file."""
     port = free_port()
     environ = {**os.environ, "OPENAI_API_KEY": "sk-not-needed-there", "OPENAI_BASE_URL": llama}
+    environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
     process = subprocess.Popen(
         [sys.executable, "-m", "stanchion", "serve", "--port", str(port)],
         env=environ,

@@ -21,12 +21,12 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
 def test_help_lists_every_command_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     said = capsys.readouterr().out
-    for name in ("serve", "chat", "simulate", "config", "version"):
+    for name in ("serve", "chat", "simulate", "keys", "config", "version"):
         assert f"\n  {name} " in said
     assert "Examples:\n    stanchion serve\n" in said
 
 
-@pytest.mark.parametrize("command", ["serve", "chat", "simulate", "config", "version"])
+@pytest.mark.parametrize("command", ["serve", "chat", "simulate", "keys", "config", "version"])
 def test_the_help_of_every_command_has_an_example_on_a_line_of_its_own(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
