@@ -188,6 +188,18 @@ def test_one_text_is_a_list_of_one_and_a_list_can_stand_in_a_variable() -> None:
     assert 'must be a list such as ["a", "b"]' in refused(retry__attempts="[1")
 
 
+def test_shares_of_the_line_come_from_the_file_or_a_variable() -> None:
+    assert settings_from("[line.weights]\nshop = 4").settings.line.weights == {"shop": 4.0}
+    environ = {"STANCHION_LINE_WEIGHTS": "{ shop = 4, nightly = 0.5 }"}
+    assert settings_from("", environ).settings.line.weights == {"shop": 4.0, "nightly": 0.5}
+
+
+def test_a_line_that_could_not_work_is_refused() -> None:
+    assert "line.batch_share must be less than 1" in refused("[line]\nbatch_share = 1.0")
+    assert "line.weights.shop is 0.0" in refused("[line.weights]\nshop = 0")
+    assert "mine.open_most must be 0" in refused(PROVIDER + "open_most = -1")
+
+
 def test_a_route_says_only_what_differs() -> None:
     text = (
         PROVIDER

@@ -77,6 +77,29 @@ async def test_no_room_for_a_time_that_nobody_knows_is_looked_at_again() -> None
 
 
 @virtual_time
+async def test_a_wake_ends_the_time_for_which_there_was_no_room() -> None:
+    provider = Shared(10.0)
+    place = Place(provider)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(place.ask("a"))
+        await asyncio.sleep(2.0)
+        provider.wake()
+    assert provider.asked == [(0.0, "a"), (2.0, "a")]
+
+
+@virtual_time
+async def test_who_waits_for_its_own_calls_is_refused_too_where_all_endpoints_rest() -> None:
+    provider = slow(50.0, most=0)
+    place = Place(provider, caller_open_most=1)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(place.ask("a"))
+        await asyncio.sleep(1.0)
+        provider.rests_until = 60.0
+        group.create_task(place.ask("a"))
+    assert place.failed == [(1.0, "a", "no_endpoint_available")]
+
+
+@virtual_time
 async def test_no_room_for_too_long_is_refused() -> None:
     provider = Shared(40.0)
     place = Place(provider)

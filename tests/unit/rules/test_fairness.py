@@ -184,6 +184,15 @@ def test_people_go_first_and_a_batch_call_that_is_aged_gets_its_share_and_no_mor
     assert queue.pop(30.0).item == "person"
 
 
+def test_the_share_of_batch_is_of_the_work_not_of_the_calls() -> None:
+    queue = Queue[str](ageing_s=0.0, batch_share=0.2)
+    for _ in range(40):
+        queue.push("batch", caller="b", now=0.0, batch=True)
+        queue.push("person", caller="a", now=0.0, cost=8.0)
+    turns = Counter(queue.pop(0.0).item for _ in range(30))
+    assert turns == {"person": 10, "batch": 20}  # 80 to 20
+
+
 def test_batch_alone_is_served_at_once() -> None:
     queue = Queue[str]()
     queue.push("batch", caller="b", now=0.0, batch=True)
