@@ -20,7 +20,7 @@ from stanchion.core.service import Endpoint
 from stanchion.engine.settings import ProviderSettings, Settings
 from stanchion.engine.stack import EndpointStack, Shared, call_stack
 from stanchion.observe.metrics import Metrics
-from stanchion.policies.balance import LineOptions, Room
+from stanchion.policies.balance import Balance, BalanceOptions, LineOptions, Room
 from stanchion.policies.gather import GatherOptions
 from stanchion.policies.idempotency import Idempotency, IdempotencyOptions
 from stanchion.policies.resume import ResumeOptions
@@ -226,6 +226,27 @@ def test_an_outage_costs_a_tenth_more_at_most() -> None:
     assert tries + fallbacks <= 2 * 400 * 1.1
     tries, fallbacks = outage(5, 100)
     assert tries + fallbacks <= 2 * 5 + 10
+
+
+def test_a_provider_that_is_busy_is_waited_for_longer_than_one_that_failed() -> None:
+    async def run() -> None:
+        async with asyncio.TaskGroup() as group:
+            busy = Refused("busy", status=429, upstream_status=429, retry_after_s=20.0)
+            made = World([[busy], [busy], []], group)
+            call = chat_call(stream=True)
+            for each in made.stacks[:2]:
+                with contextlib.suppress(Refused):
+                    await each(call)
+                assert (each.last_failure, each.ready_in(0.0, call)) == ("", 20.0)
+            balance = Balance(
+                lambda _: [(each, 1.0) for each in made.stacks[:2]], BalanceOptions(), Clock(), room=made.room
+            )
+            async with await balance(call) as reply:
+                await reply.read_whole()
+            assert asyncio.get_running_loop().time() == 20.0
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(run())
 
 
 def test_a_silent_provider_is_not_asked_twice_while_another_exists() -> None:
