@@ -27,6 +27,18 @@ log = logging.getLogger(__name__)
 class Stream:
     """One open stream to a client."""
 
+    __slots__ = (
+        "_clock",
+        "_number",
+        "_numbered",
+        "_pinging",
+        "_send",
+        "_waiting_headers",
+        "call",
+        "last_at",
+        "started",
+    )
+
     def __init__(
         self, call: Call, send: Send, waiting_headers: Callable[[Call], list[Header]], clock: Clock
     ) -> None:
