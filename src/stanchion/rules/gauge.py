@@ -26,7 +26,10 @@ FIRST_S = 1.0  # the depth that is taken for granted
 _PROBE_AGAIN_S = 600.0
 _GAIN = 0.3  # of the way to what an answer's headers said; see Meter.heard
 _SHY = 0.998  # of the window is used: calls overtake each other on their way
+_EARLY_MOST = 0.03  # of the window: the distance that is kept after a refusal
+_EARLY_LASTS_S = 300.0  # until it has shrunk to nothing  # of the window; the distance shrinks to nothing in that time
 _ALIKE_ENOUGH = 5  # answers in a row that fit the sliding window alone
+_ALIKE_LONG = 0.06  # of the window: what was used before we began passes by the window's sum while it drains
 _NEAR, _APART = 0.02, 0.05  # of the limit: what fits, and what does not
 _SMOOTH = 0.1  # weight of the newest answer in the average of what one uses afterwards
 _LONGER_S = 1.0  # a told wait that much longer than a bucket's is no bucket's
@@ -62,8 +65,11 @@ class Gauge:
 
     __slots__ = (
         "_alike",
+        "_alike_at",
         "_alone",
         "_debit",
+        "_early_at",
+        "_early_s",
         "_limit",
         "_log",
         "_not_before",
@@ -108,10 +114,13 @@ class Gauge:
         self._room_s = 0.0  # as it was when it was last asked for
         self._step_s = 0.0  # how much deeper may be tried
         self._probe_at = now
+        self._early_s = 0.0  # the distance that is kept after a refusal
+        self._early_at = now
         self._not_before = now  # so the provider said
         self._open = 0
         self._debit = 0.0  # used by one answer after it was let in; a moving average
         self._alike = 0  # answers in a row
+        self._alike_at = now  # when the first of them was taken
         self._unseen = 0.0  # the least that they saw and we did not
 
     @property
@@ -128,14 +137,22 @@ class Gauge:
         """Say for how many seconds of refill an amount stands."""
         return amount * self._unit_s
 
-    def room_s(self, now: float) -> float:
-        """Say how deep the bucket may be after a call."""
+    def room_s(self, now: float, cost_s: float = 0.0) -> float:
+        """Say how deep the bucket may be after a call of that cost."""
         room = self._proven_s
         if now >= self._probe_at:
             room += self._step_s
+        ours_full_at = self._alone.full_at
+        others = self.meter.full_at - (now if now > ours_full_at else ours_full_at)
+        if others > 0:  # what others used, or we before we began, is no burst of ours
+            if cost_s > room and ours_full_at <= now:
+                room = cost_s  # one that is larger passes when nothing of ours is left
+            room += others
         whole = self.window_s * _SHY
         if room > whole:
             room = whole
+        if self._early_s:
+            room -= self._early_s * max(0.0, 1.0 - (now - self._early_at) / _EARLY_LASTS_S)
         coming = self._debit * self._open * self._unit_s
         self._room_s = room = room - coming if coming < room / 2 else room / 2
         return room
@@ -146,7 +163,8 @@ class Gauge:
         if self.sliding:
             room = self._limit - min(self._debit * self._open, self._limit / 2) - amount
             return max(held, self._log.wait_s(now, room if room > 0 else 0.0))
-        cost, room = amount * self._unit_s, self.room_s(now)
+        cost = amount * self._unit_s
+        room = self.room_s(now, cost)
         wait = self.meter.wait_s(now, cost, room)
         if cost > room and self.meter.booked_s:  # one at a time, and the next may overtake it on its way
             wait = max(wait, self.meter.full_at - now + self.window_s * (1.0 - _SHY))
@@ -183,8 +201,9 @@ class Gauge:
 
     def accepted(self, mark: Mark) -> None:
         """The provider let that call in: so deep is allowed, and perhaps a little deeper."""
-        if (mark.edge or mark.depth_s > self._proven_s) and self.window_s > FIRST_S:
-            self._proven_s = min(max(self._proven_s, mark.depth_s), self.window_s)
+        burst_s = min(mark.depth_s, mark.alone_s)
+        if (mark.edge or burst_s > self._proven_s) and self.window_s > FIRST_S:
+            self._proven_s = min(max(self._proven_s, burst_s), self.window_s)
             self._step_s = min(self._step_s + mark.cost_s, self.window_s)
 
     def heard(self, now: float, at: float, mark: Mark | None, remaining: float, *, let_in: bool) -> None:
@@ -199,11 +218,7 @@ class Gauge:
             return
         if mark is not None:
             self._judge(mark, used)
-        depth = self.cost_s(used)
-        if let_in and depth > self._proven_s:  # also by calls that were sent before this limit was known
-            self._step_s = max(self._step_s, min(depth, self.window_s) - self._proven_s)
-            self._proven_s = min(depth, self.window_s)
-        self._follow(at, mark, 0.0, depth, _GAIN)
+        self._follow(at, mark, 0.0, self.cost_s(used), _GAIN)
 
     def refused(self, now: float, at: float, mark: Mark | None, words: RateRefusal, wait_s: float) -> None:
         """Follow the words of a 429 that named this limit; the call was given back before."""
@@ -213,6 +228,8 @@ class Gauge:
         bucket_s = self.cost_s(words.used + words.requested - words.limit)
         if not self.sliding and wait_s > bucket_s + max(_LONGER_S, self.window_s / 60):
             self.sliding = True
+        if mark is not None:
+            self._came_early(now, at, wait_s)
         if self.sliding:
             unseen = words.used - self._log.used(now)
             if unseen > 0:  # others use it too
@@ -224,7 +241,7 @@ class Gauge:
     def hold(self, now: float, wait_s: float, mark: Mark | None) -> None:
         """Let nothing pass for so long: the provider said so, and nothing more."""
         self._not_before = max(self._not_before, now + wait_s)
-        if mark is not None and mark.depth_s > self._proven_s:
+        if mark is not None and min(mark.depth_s, mark.alone_s) > self._proven_s:
             self._step_s, self._probe_at = 0.0, now + _PROBE_AGAIN_S
 
     def give_back(self, mark: Mark) -> None:
@@ -263,6 +280,16 @@ class Gauge:
         if self.news is not None and mark is not None and mark.store_at is not None:
             self.news.append(News(self, seen=(mark.store_at, mark.store_booked_s - without_s, depth_s, gain)))
 
+    def _came_early(self, now: float, at: float, wait_s: float) -> None:
+        """Keep a distance for a while: the way there takes now longer, now less long."""
+        if at <= self._early_at:
+            return  # sent before the distance was made what it is
+        left_s = self._early_s * max(0.0, 1.0 - (now - self._early_at) / _EARLY_LASTS_S)
+        self._early_s = min(left_s + wait_s, self.window_s * _EARLY_MOST)
+        self._early_at = now
+        if self.sliding:
+            self._log.stay_longer(wait_s)
+
     def _note_others(self, now: float, at: float, unseen: float) -> None:
         """Book what others use of a sliding window: what several answers in a row saw and we did not."""
         if unseen <= _NEAR * self.limit + 1 or at < self.meter.synced_at:
@@ -281,5 +308,7 @@ class Gauge:
         fits = abs(used - mark.used) <= _NEAR * self.limit + 1
         bucket = max(0.0, mark.alone_s) / self.window_s * self.limit
         self._alike = self._alike + 1 if fits and used - bucket > _APART * self.limit + 1 else 0
-        if self._alike >= _ALIKE_ENOUGH:
+        if self._alike <= 1:
+            self._alike_at = mark.at
+        if self._alike >= _ALIKE_ENOUGH and mark.at - self._alike_at > _ALIKE_LONG * self.window_s:
             self.sliding, self._alike = True, 0

@@ -10,19 +10,25 @@ from collections import deque
 
 _SLOTS = 240
 _LATE = 0.002  # of the window
+_LATE_MOST = 0.02
 _LATE_MOST_S = 0.25
 
 
 class WindowLog:
     """Mutable; `now` is given in, in seconds of one clock."""
 
-    __slots__ = ("_slot_s", "_slots", "_stays_s", "_sum")
+    __slots__ = ("_slot_s", "_slots", "_stays_most_s", "_stays_s", "_sum")
 
     def __init__(self, window_s: float) -> None:
         self._slot_s = window_s / _SLOTS
         self._stays_s = window_s + min(_LATE_MOST_S, window_s * _LATE)
+        self._stays_most_s = window_s * (1.0 + _LATE_MOST)
         self._slots: deque[list[float]] = deque()  # [when it began, its last booking, amount]
         self._sum = 0.0
+
+    def stay_longer(self, seconds: float) -> None:
+        """Let bookings leave so much later: they arrived later than was thought."""
+        self._stays_s = min(self._stays_s + seconds, self._stays_most_s)
 
     def used(self, now: float) -> float:
         """Return the sum of the last window."""
