@@ -139,6 +139,33 @@ def test_where_headers_show_the_day_the_minute_is_learned_from_words() -> None:
     assert count(client.refused, since=60) == 0
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("rpd", "used"), [(None, 300), (10_000, 3000), (10_000, 9000)])
+def test_who_begins_where_much_is_used_already_does_not_stand_still(
+    mode: QuotaMode, rpd: int | None, used: int
+) -> None:
+    """As after a restart: what is used already is no burst of ours, and no reason to wait until it is back."""
+    world = World(mode, Limits(rpm=500, tpm=MUCH, rpd=rpd))
+    client = Client(world)
+    client.account.requests.add(used, world.now)
+    world.run(240)
+    per_minute = 480 if mode == "burst-1s" else 500
+    could = per_minute * 4 if rpd is None else min(per_minute * 4, rpd - used)
+    if mode == "sliding" and rpd is None:
+        could -= used  # it fills the first window
+    assert len(client.let_in) / could >= 0.97
+    assert len(client.refused) <= FEW
+
+
+def test_a_day_that_is_nearly_used_up_goes_on_by_what_comes_back() -> None:
+    world = World(limits=Limits(rpm=MUCH, tpm=MUCH, tpd=200_000))
+    client = Client(world, "tokens", callers=10)
+    client.account.gauges[-1].bucket.add(199_900, world.now)
+    world.run(20_000)
+    assert client.tokens / (200_000 * 20_000 / 86_400) >= 0.9
+    assert len(client.refused) <= 10
+
+
 def test_thirty_a_minute_are_really_thirty_a_minute() -> None:
     mirror = Mirror(0.0)
     world = World("sliding", Limits(rpm=30, tpm=MUCH))
