@@ -6,9 +6,8 @@ worth on, each answer to a call at the edge allows one call more, so the room do
 ends that for ten minutes: such a limiter allows no larger burst.
 
 **How it counts.**  A bucket gives back steadily what was used; a limiter that counts a sliding window gives it
-back a window later.  Both are mirrored from our own bookings, and what the headers say fits one of them: five
-answers in a row that fit the window and not the bucket decide, or the words of a refusal, which name a longer
-wait than a bucket's `(used + requested - limit) / limit * window`.
+back a window later.  Both are mirrored from our own bookings, and what the headers say fits one of them
+(`rules/likeness.py`); or the words of a refusal decide, which name a longer wait than a bucket's.
 
 **What is still to come.**  Output is debited at the provider a moment before we know of it.  So the room is
 smaller by what the open calls will probably use (their number times a moving average), by half at most.
@@ -19,6 +18,7 @@ from __future__ import annotations
 import msgspec
 
 from stanchion.core.rates import Kind, RateRefusal
+from stanchion.rules.likeness import ENOUGH, Likeness
 from stanchion.rules.meter import Meter
 from stanchion.rules.window_log import WindowLog
 
@@ -27,10 +27,7 @@ _PROBE_AGAIN_S = 600.0
 _GAIN = 0.3  # of the way to what an answer's headers said; see Meter.heard
 _SHY = 0.998  # of the window is used: calls overtake each other on their way
 _EARLY_MOST = 0.03  # of the window: the distance that is kept after a refusal
-_EARLY_LASTS_S = 300.0  # until it has shrunk to nothing  # of the window; the distance shrinks to nothing in that time
-_ALIKE_ENOUGH = 5  # answers in a row that fit the sliding window alone
-_ALIKE_LONG = 0.06  # of the window: what was used before we began passes by the window's sum while it drains
-_NEAR, _APART = 0.02, 0.05  # of the limit: what fits, and what does not
+_EARLY_LASTS_S = 300.0  # until it has shrunk to nothing
 _SMOOTH = 0.1  # weight of the newest answer in the average of what one uses afterwards
 _LONGER_S = 1.0  # a told wait that much longer than a bucket's is no bucket's
 
@@ -64,12 +61,11 @@ class Gauge:
     """Mutable; `now` is given in, in seconds of one clock.  Amounts are requests or tokens."""
 
     __slots__ = (
-        "_alike",
-        "_alike_at",
         "_alone",
         "_debit",
         "_early_at",
         "_early_s",
+        "_likeness",
         "_limit",
         "_log",
         "_not_before",
@@ -77,6 +73,7 @@ class Gauge:
         "_probe_at",
         "_proven_s",
         "_room_s",
+        "_seen",
         "_step_s",
         "_unit_s",
         "_unseen",
@@ -101,6 +98,7 @@ class Gauge:
     ) -> None:
         self.kind: Kind = kind
         self.window_s = window_s
+        self._likeness = Likeness(window_s)
         self.limit = limit
         self.ours = ours  # a ceiling of our own: never exceeded in any window, never learned
         self.sliding = ours
@@ -119,9 +117,8 @@ class Gauge:
         self._not_before = now  # so the provider said
         self._open = 0
         self._debit = 0.0  # used by one answer after it was let in; a moving average
-        self._alike = 0  # answers in a row
-        self._alike_at = now  # when the first of them was taken
-        self._unseen = 0.0  # the least that they saw and we did not
+        self._seen = 0  # answers in a row that saw what we did not
+        self._unseen = 0.0  # the least of it
 
     @property
     def limit(self) -> float:
@@ -131,6 +128,7 @@ class Gauge:
     @limit.setter
     def limit(self, limit: float) -> None:
         self._limit = limit
+        self._likeness.limit = limit
         self._unit_s = self.window_s / limit
 
     def cost_s(self, amount: float) -> float:
@@ -167,7 +165,8 @@ class Gauge:
         room = self.room_s(now, cost)
         wait = self.meter.wait_s(now, cost, room)
         if cost > room and self.meter.booked_s:  # one at a time, and the next may overtake it on its way
-            wait = max(wait, self.meter.full_at - now + self.window_s * (1.0 - _SHY))
+            late_s = min(self.window_s * (1.0 - _SHY), cost / 100)
+            wait = max(wait, self.meter.full_at - now + late_s)
         return wait if wait > held else held if held > 0 else 0.0
 
     def fill(self, now: float) -> float:
@@ -216,8 +215,10 @@ class Gauge:
             unseen = used - max(self._log.used(now), mark.used if mark is not None else 0.0)
             self._note_others(now, at, unseen)
             return
-        if mark is not None:
-            self._judge(mark, used)
+        if mark is not None and self._likeness.is_window(
+            mark.at, used, mark.used, mark.alone_s * self.limit / self.window_s
+        ):
+            self.sliding = True
         self._follow(at, mark, 0.0, self.cost_s(used), _GAIN)
 
     def refused(self, now: float, at: float, mark: Mark | None, words: RateRefusal, wait_s: float) -> None:
@@ -292,23 +293,11 @@ class Gauge:
 
     def _note_others(self, now: float, at: float, unseen: float) -> None:
         """Book what others use of a sliding window: what several answers in a row saw and we did not."""
-        if unseen <= _NEAR * self.limit + 1 or at < self.meter.synced_at:
-            self._alike, self._unseen = 0, 0.0
+        if unseen <= self._likeness.near or at < self.meter.synced_at:
+            self._seen, self._unseen = 0, 0.0
             return
-        self._unseen = min(self._unseen, unseen) if self._alike else unseen
-        self._alike += 1
-        if self._alike >= _ALIKE_ENOUGH:
+        self._unseen = min(self._unseen, unseen) if self._seen else unseen
+        self._seen += 1
+        if self._seen >= ENOUGH:
             self._log.add(now, self._unseen)
-            self._alike, self.meter.synced_at = 0, now
-
-    def _judge(self, mark: Mark, used: float) -> None:
-        if used < _APART * self._limit:
-            self._alike = 0  # nearly always, where nobody waits: too little to tell
-            return
-        fits = abs(used - mark.used) <= _NEAR * self.limit + 1
-        bucket = max(0.0, mark.alone_s) / self.window_s * self.limit
-        self._alike = self._alike + 1 if fits and used - bucket > _APART * self.limit + 1 else 0
-        if self._alike <= 1:
-            self._alike_at = mark.at
-        if self._alike >= _ALIKE_ENOUGH and mark.at - self._alike_at > _ALIKE_LONG * self.window_s:
-            self.sliding, self._alike = True, 0
+            self._seen, self.meter.synced_at = 0, now
