@@ -1,9 +1,8 @@
 """One limit of a provider, mirrored, with what was learned of how it is enforced.
 
 **How deep one may go.**  A limiter may allow the whole window at once, or a second's worth.  From a second's
-worth on, each answer to a call at the edge allows one call more, so the room doubles from answer to answer
-(as TCP's slow start), up to the whole window.  A refusal at the edge that does not tell the limit's own state
-ends that for ten minutes: such a limiter allows no larger burst.
+worth on, each answer to a call at the edge allows one call more, so the room doubles (as TCP's slow start), up
+to the whole window.  A refusal at the edge that does not tell the limit's own state ends that for ten minutes.
 
 **How it counts.**  A bucket gives back steadily what was used; a limiter that counts a sliding window gives it
 back a window later.  Both are mirrored from our own bookings, and what the headers say fits one of them
@@ -112,13 +111,11 @@ class Gauge:
         self._room_s = 0.0  # as it was when it was last asked for
         self._step_s = 0.0  # how much deeper may be tried
         self._probe_at = now
-        self._early_s = 0.0  # the distance that is kept after a refusal
-        self._early_at = now
+        self._early_s, self._early_at = 0.0, now  # the distance that is kept after a refusal, and since when
         self._not_before = now  # so the provider said
         self._open = 0
         self._debit = 0.0  # used by one answer after it was let in; a moving average
-        self._seen = 0  # answers in a row that saw what we did not
-        self._unseen = 0.0  # the least of it
+        self._seen, self._unseen = 0, 0.0  # answers in a row that saw what we did not, and the least of it
 
     @property
     def limit(self) -> float:
@@ -161,8 +158,7 @@ class Gauge:
         if self.sliding:
             room = self._limit - min(self._debit * self._open, self._limit / 2) - amount
             return max(held, self._log.wait_s(now, room if room > 0 else 0.0))
-        cost = amount * self._unit_s
-        room = self.room_s(now, cost)
+        room = self.room_s(now, cost := amount * self._unit_s)
         wait = self.meter.wait_s(now, cost, room)
         if cost > room and self.meter.booked_s:  # one at a time, and the next may overtake it on its way
             late_s = min(self.window_s * (1.0 - _SHY), cost / 100)
@@ -205,7 +201,7 @@ class Gauge:
             self._proven_s = min(max(self._proven_s, burst_s), self.window_s)
             self._step_s = min(self._step_s + mark.cost_s, self.window_s)
 
-    def heard(self, now: float, at: float, mark: Mark | None, remaining: float, *, let_in: bool) -> None:
+    def heard(self, now: float, at: float, mark: Mark | None, remaining: float) -> None:
         """Follow the headers of the answer to a call that was taken at `at`; `mark` if it was booked here."""
         if self.ours:
             return
@@ -259,18 +255,27 @@ class Gauge:
         mark.store_at, mark.store_booked_s, mark.depth_s = at, booked_s, depth_s
         self.meter.full_at = now + depth_s
 
+    def began(self, calls: int) -> None:
+        """So many calls are open that were booked together."""
+        self._open += calls
+
     def ended(self) -> None:
         """A call that was let in is at its end."""
-        self._open -= 1
+        self._open = max(0, self._open - 1)
+
+    def book(self, now: float, amount: float) -> float:
+        """Book an amount that was used; return for how many seconds of refill it stands."""
+        cost = self.cost_s(amount)
+        self.meter.book(now, cost)
+        self._alone.book(now, cost)
+        self._log.add(now, amount)
+        return cost
 
     def debit(self, now: float, amount: float) -> None:
         """Book what an answer used beyond what was taken for it."""
         self._debit += (amount - self._debit) * _SMOOTH
         if amount:
-            cost = self.cost_s(amount)
-            self.meter.book(now, cost)
-            self._alone.book(now, cost)
-            self._log.add(now, amount)
+            cost = self.book(now, amount)
             if self.news is not None:
                 self.news.append(News(self, cost))
 

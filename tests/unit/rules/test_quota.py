@@ -181,3 +181,14 @@ def test_who_asks_fifty_a_second_gets_fifty() -> None:
     client = Client(world)
     world.run(120)
     assert count(client.let_in, since=20) / (50 * 100) >= 0.98
+
+
+def test_a_guess_of_a_high_rate_is_kept_to_and_not_to_half_of_it() -> None:
+    """At a guess one call follows the other; the distance between them is small then."""
+    world = World(limits=Limits(rpm=60_000, tpm=MUCH))
+    client = Client(world, tells="nothing", callers=3000)
+    client.account.requests.add(50_000, world.now)
+    world.run(30)
+    (guess,) = client.mirror.gauges
+    assert guess.limit > 500
+    assert count(client.let_in, 20, 30) / 10 >= 0.9 * min(guess.limit, 1000)
