@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from stanchion.core.call import Call
 from stanchion.core.errors import DeadlineExceeded, StanchionError, Unavailable
 from stanchion.core.service import Endpoint
+from stanchion.policies.balance.giving_up import GivingUp
 from stanchion.policies.balance.waiting_room import WaitingRoom
 from stanchion.rules.endpoint_choice import Candidate, choose, soonest_s
 from stanchion.rules.fair_share import Entry
@@ -59,12 +60,11 @@ class Line:
             ageing_s=options.ageing_s, batch_share=options.batch_share, weights=options.weights
         )
         self._pace = Pace(room.clock.now())
+        self._giving_up = GivingUp(room.clock)
         self._handing = 0  # calls that were given an endpoint and did not go on yet
         self._alarm = 0
         self._rings_at = math.inf
         self._turn = 0
-
-    # --- coming and leaving ---------------------------------------------------------------------------
 
     def join(self, call: Call, rest_most_s: float, *, front: bool = False) -> Waiter:
         """Let a call wait.  Raises Unavailable if its turn would come too late."""
@@ -159,8 +159,6 @@ class Line:
         self._queue.unpark(caller)
         self.serve()
 
-    # --- serving ----------------------------------------------------------------------------------------
-
     def serve(self) -> None:
         """Give every endpoint that is ready to whose turn it is."""
         room, queue = self._room, self._queue
@@ -234,14 +232,12 @@ class Line:
             retry_after_s=1.0 if math.isinf(wait_s) else max(wait_s, 0.05),
         )
 
-    # --- book-keeping -----------------------------------------------------------------------------------
-
     def _came(self, waiter: Waiter) -> None:
         room, call = self._room, waiter.call
         waiter.future = room.clock.loop.create_future()
         room.crowd.came(call.caller, waiter.size)
         room.metrics.line_waiting.of(call.priority).inc()
-        if waiter.give_up_at < math.inf:
+        if waiter.give_up_at < math.inf and not self._giving_up.add(waiter):
             waiter.alarm = room.clock.set(waiter.give_up_at, waiter)
         self._stand()
 
@@ -249,7 +245,9 @@ class Line:
         room, call = self._room, waiter.call
         room.crowd.went(call.caller, waiter.size)
         room.metrics.line_waiting.of(call.priority).dec()
-        room.clock.take_back(waiter.alarm)
+        if waiter.alarm:
+            room.clock.take_back(waiter.alarm)
+        self._giving_up.tidy(len(self._queue))
 
     def _take_out(self, waiter: Waiter) -> None:
         self._queue.remove(waiter)
@@ -285,6 +283,7 @@ class Line:
     def _forget_if_empty(self) -> None:
         if self._queue or self._handing:
             return
+        self._giving_up.close()
         room = self._room
         key = tuple(endpoint for endpoint, _ in self.endpoints)
         if room.lines.get(key) is self:
