@@ -5,7 +5,7 @@ from __future__ import annotations
 from stanchion.engine.settings import ProviderSettings
 from stanchion.policies.rate_limit import Quota
 from stanchion.providers.presets import Preset
-from stanchion.rules.quota import NO_CEILINGS, Ceilings
+from stanchion.rules.ceilings import NO_CEILINGS, Ceilings
 
 
 def quota_of(provider: ProviderSettings, preset: Preset) -> Quota:

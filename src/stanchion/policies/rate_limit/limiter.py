@@ -1,6 +1,6 @@
 """Keep to the provider's limits for one key and model, to the brim and without a 429.
 
-Before: books the call on the mirror of the provider's limiter (`rules/quota.py`), with its store where several
+Before: books the call on the mirror of the provider's limiter (`rules/quota.py`), and in the store where several
 processes share one; raises NotYet if there is no room, Refused if there never will be.  At the head: follows
 the headers.  At the end: books what the answer used.  Cancel: what was booked stays booked, the provider may
 have charged it.  Stands below the balancer, which asks `ready_in` and keeps the line; above the attempt's
@@ -9,12 +9,9 @@ timeout, since waiting for the store is none of the provider's time.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-
-import msgspec
 
 from stanchion.core.call import Body, Call, Operation
 from stanchion.core.clock import Clock
@@ -23,52 +20,16 @@ from stanchion.core.rates import Rate
 from stanchion.core.reply import End, Reply
 from stanchion.core.service import Service
 from stanchion.observe.metrics import Metrics
+from stanchion.policies.rate_limit.options import NO_QUOTA, Quota, RateLimitOptions, SharedLimits
+from stanchion.policies.rate_limit.together import Together
+from stanchion.rules.calm import Calm
 from stanchion.rules.charge import charge
-from stanchion.rules.gauge import Gauge, Mark, News
-from stanchion.rules.quota import NO_CEILINGS, Ceilings, Mirror, Ticket
-from stanchion.stores.protocols import Change, Limits, Seen, Slot, Take
+from stanchion.rules.quota import Mirror, Ticket
 from stanchion.wire.ratelimit_headers import RateReader, read_rates
 from stanchion.wire.ratelimit_words import read_refusal
 
-
-class RateLimitOptions(msgspec.Struct, frozen=True):
-    """Whether the provider's limits are learned and kept to."""
-
-    learn: bool = True  # false: nothing waits but for the limits that are configured
-
-
-class Quota(msgspec.Struct, frozen=True):
-    """What is known beforehand of one endpoint's limits."""
-
-    ceilings: Ceilings = NO_CEILINGS  # never more than this, whatever the provider allows
-    starts: Ceilings = NO_CEILINGS  # the provider's own limits, until its answers tell better
-    careful: bool = (
-        True  # a few calls first, until an answer tells the limits; a server of one's own has none
-    )
-    open_most: int = 0  # calls that are open there at once, of all who share its limits; 0 is any number
-    reserves_output: bool = False  # the provider charges `max_tokens` before it admits a call
-
-
-NO_QUOTA = Quota()
-
-
-class SharedLimits(msgspec.Struct, frozen=True):
-    """The limits that several processes keep together."""
-
-    limits: Limits
-    later: Callable[[Sequence[Change]], None]  # does the changes in the background
-    free: Callable[[str, str], None]  # gives a slot back that a holder has, in the background
-
-
-_SLOT_MOST_S = (
-    3600.0  # a process that died holds its slots at most so long, and no longer than its calls could live
-)
-_SLOT_AGAIN_S = 0.25  # between two looks for a slot
-_SLOT_MORE_S = 5.0  # beyond the call's deadline
-_SHOWN_EVERY_S = 0.25  # of the metric
 _AGAIN_MOST = 3  # refusals of one call that send it back to the line; then the retry rules decide
-_CEILING_ROOM = 0.1  # of the window: of a ceiling in a store, so that no window sees more than the limit
-_CEILING_COST = 1.0 + _CEILING_ROOM
+_SHOWN_EVERY_S = 0.25  # of the metric
 
 
 class RateLimit:
@@ -89,13 +50,13 @@ class RateLimit:
         self._used = metrics.quota_used.of(endpoint)
         self._clock = clock
         self._quota = quota
-        self._shared = shared
+        self._together = (
+            Together(endpoint, shared, clock, open_most=quota.open_most) if shared is not None else None
+        )
         self._reader = RateReader()
         self._wakes: list[Callable[[], None]] = []
         self._made: Mirror | None = None
-        self._news: list[News] = []
-        self._holders = itertools.count()
-        self._slot = f"{endpoint} open"
+        self._calm: Calm | None = None
         self._shown_at = -_SHOWN_EVERY_S
         self._cleared: Body | None = None  # it was asked for and has room, and nothing was taken since
         self._weighed: tuple[Body | None, int] = (None, 0)  # the charge of the call that was asked for last
@@ -103,6 +64,9 @@ class RateLimit:
     def ready_in(self, now: float, call: Call | None) -> float:
         """Say in how many seconds a call could be sent.  0 for one that never can: it is refused when sent."""
         if call is not None and call.operation is Operation.MODELS:
+            return 0.0
+        calm = self._calm
+        if calm is not None and call is not None and calm.has(now, _most_tokens(call)):
             return 0.0
         mirror = self._mirror(now)
         tokens = self._charge(mirror, call) if call is not None else 1
@@ -122,11 +86,37 @@ class RateLimit:
         """Call `wake` when there may be room earlier than `ready_in` said."""
         self._wakes.append(wake)
 
-    async def __call__(self, call: Call, service: Service, /) -> Reply:
+    def __call__(self, call: Call, service: Service, /) -> Awaitable[Reply]:
         """Pass the call on.  Raises NotYet or Refused; nothing was sent then."""
         if call.operation is Operation.MODELS:
-            return await service(call)
+            return service(call)
         now = self._clock.now()
+        calm = self._calm
+        if calm is not None and calm.has(now, tokens := _most_tokens(call)):
+            return self._in_calm(call, service, calm, calm.take(tokens))
+        return self._booked(call, service, now)
+
+    async def _in_calm(self, call: Call, service: Service, calm: Calm, turn: int) -> Reply:
+        """Pass on a call that is far from every limit."""
+        try:
+            reply = await service(call)
+        except BaseException as error:
+            calm.ended(self._clock.now(), turn, 0)
+            if isinstance(error, UpstreamError) and error.upstream_status == 429:
+                calm.end(self._clock.now())  # not as far as was thought
+                self._failed(self._mirror(self._clock.now()), Ticket(self._clock.now(), ()), error)
+            raise
+        return reply.on_end(partial(self._ended_in_calm, calm, turn, reply))
+
+    def _ended_in_calm(
+        self, calm: Calm, turn: int, reply: Reply, end: End, error: BaseException | None
+    ) -> None:
+        del end, error
+        usage = reply.usage
+        calm.ended(self._clock.now(), turn, usage.output if usage is not None else 0)
+
+    async def _booked(self, call: Call, service: Service, now: float) -> Reply:
+        """Pass on a call that is booked on each limit."""
         mirror = self._mirror(now)
         tokens = self._charge(mirror, call)
         self._refuse_too_large(mirror, tokens)
@@ -135,18 +125,15 @@ class RateLimit:
             if wait_s > 0:
                 raise NotYet(wait_s)
         self._cleared = None
-        ticket = mirror.take(now, tokens)
-        holder = ""
-        if self._shared is not None:
-            holder = (
-                f"{call.id}.{next(self._holders)}"  # of this try: its slot is given back after the next began
-            )
-            await self._take_shared(self._shared, mirror, ticket, call, holder)
+        ticket, together, holder = mirror.take(now, tokens), self._together, ""
+        if together is not None:
+            holder = await together.take(mirror, ticket, call)
         try:
             reply = await service(call)
         except UpstreamError as error:
             understood = self._failed(mirror, ticket, error)
-            self._left(holder)
+            if together is not None:
+                together.left(holder)
             if understood and _refusals(call, self._endpoint) <= _AGAIN_MOST:
                 wait_s = mirror.ready_in(self._clock.now(), tokens)
                 raise NotYet(wait_s) from error  # back to the line, which knows when it is worth asking
@@ -154,6 +141,10 @@ class RateLimit:
         except BaseException:
             self._ended(mirror, ticket, None, holder, End.CANCELLED, None)
             raise
+        self._answered(mirror, ticket, reply)
+        return reply.on_end(partial(self._ended, mirror, ticket, reply, holder))
+
+    def _answered(self, mirror: Mirror, ticket: Ticket, reply: Reply) -> None:
         rates: Sequence[Rate] = ()
         if self._learn:
             careful = self._reader.careful
@@ -163,52 +154,9 @@ class RateLimit:
         if now >= self._shown_at + _SHOWN_EVERY_S:
             self._shown_at = now
             self._used.set(mirror.fill(now))
+        if self._calm is not None:
+            self._calm.begin(now)
         self._changed()
-        return reply.on_end(partial(self._ended, mirror, ticket, reply, holder))
-
-    async def _take_shared(
-        self, shared: SharedLimits, mirror: Mirror, ticket: Ticket, call: Call, holder: str
-    ) -> None:
-        """Book in the store what was booked here.  Raises NotYet if others left no room."""
-        marks = mirror.shared(ticket)
-        slots = self._slots(call)
-        if not marks and not slots:
-            return
-        takes = [self._take(mark) for mark in marks]
-        try:
-            taken = await shared.limits.take(takes, slots, holder)
-        except BaseException:
-            mirror.unsent(ticket)
-            raise
-        now = self._clock.now()
-        if taken.wait_s > 0:
-            mirror.unsent(ticket)
-        for mark, depth_s, booked_s in zip(marks, taken.depth_s, taken.booked_s, strict=True):
-            if not mark.gauge.ours:
-                mark.gauge.booked_in_store(now, mark, taken.at, booked_s, depth_s)
-        if taken.wait_s > 0:
-            # a slot that another process gives back wakes nobody here
-            raise NotYet(min(taken.wait_s, _SLOT_AGAIN_S) if slots else taken.wait_s)
-
-    def _slots(self, call: Call) -> Sequence[Slot]:
-        most = self._quota.open_most
-        if not most:
-            return ()
-        life_s = min(call.deadline - self._clock.now(), _SLOT_MOST_S)
-        return (Slot(self._slot, most, max(life_s, 0.0) + _SLOT_MORE_S),)
-
-    def _left(self, holder: str) -> None:
-        if self._shared is not None and self._quota.open_most:
-            self._shared.free(self._slot, holder)
-
-    def _take(self, mark: Mark) -> Take:
-        gauge = mark.gauge
-        if gauge.ours:
-            return Take(self._meter(gauge), mark.cost_s * _CEILING_COST, gauge.window_s * _CEILING_ROOM)
-        return Take(self._meter(gauge), mark.cost_s, mark.room_s)
-
-    def _meter(self, gauge: Gauge) -> str:
-        return f"{self._endpoint} {gauge.kind}/{gauge.window_s:g}{' ceiling' if gauge.ours else ''}"
 
     def _refuse_too_large(self, mirror: Mirror, tokens: int) -> None:
         gauge = mirror.too_large(tokens)
@@ -232,9 +180,9 @@ class RateLimit:
             mirror.unsent(ticket)
         elif error.upstream_status == 429:
             self._refusals.inc()
-            words = read_refusal(error.said) if self._learn else None
-            rates = read_rates(error.headers, now=datetime.now(UTC)) if self._learn else []
             if self._learn:
+                words = read_refusal(error.said)
+                rates = read_rates(error.headers, now=datetime.now(UTC))
                 mirror.refused(now, ticket, words, rates, error.retry_after_s)
                 understood = (words is not None and not words.too_large) or bool(rates)
             else:
@@ -256,27 +204,25 @@ class RateLimit:
         del end, error
         output = reply.usage.output if reply is not None and reply.usage is not None else 0
         mirror.ended(self._clock.now(), ticket, output)
-        self._left(holder)
+        if self._together is not None:
+            self._together.left(holder)
         self._changed()
 
     def _changed(self) -> None:
         """Tell those who share the limits, and those who wait here."""
-        if self._news and self._shared is not None:
-            news, self._news[:] = list(self._news), []
-            self._shared.later([self._change(each) for each in news])
+        if self._together is not None:
+            self._together.tell()
         for wake in self._wakes:
             wake()
 
-    def _change(self, news: News) -> Change:
-        cost_s = news.cost_s * (_CEILING_COST if news.gauge.ours else 1.0)
-        return Change(self._meter(news.gauge), cost_s, Seen(*news.seen) if news.seen is not None else None)
-
     def _mirror(self, now: float) -> Mirror:
         if self._made is None:
-            news = self._news if self._shared is not None else None
-            quota = self._quota
+            quota, together = self._quota, self._together
             careful = self._learn and quota.careful
+            news = together.news if together is not None else None
             self._made = Mirror(now, quota.ceilings, quota.starts, careful=careful, news=news)
+            if together is None and not quota.ceilings.all():
+                self._calm = Calm(self._made)
         return self._made
 
     def _charge(self, mirror: Mirror, call: Call) -> int:
@@ -286,6 +232,11 @@ class RateLimit:
             tokens = charge(call.body.fields, reserves_output=self._quota.reserves_output)
             self._weighed = (call.body, tokens)
         return self._weighed[1]
+
+
+def _most_tokens(call: Call) -> int:
+    """Return a bound of what a call is charged, for a glance: its bytes are at least as many."""
+    return len(call.body.raw)
 
 
 def _refusals(call: Call, endpoint: str) -> int:
