@@ -24,6 +24,7 @@ _NAME = re.compile(
 )
 _WINDOW_S = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
 _LOOK_CLOSELY = 20
+_USUAL = ("x-ratelimit-limit-requests", "x-ratelimit-limit-tokens")
 _LIMIT_MOST = 10**15  # a larger number is no limit
 _EPOCH_FROM = 10**9  # a number as large as this is a date
 
@@ -51,10 +52,11 @@ def read_rates(headers: Mapping[str, str], *, now: datetime | None = None) -> li
 class RateReader:
     """Reads the headers of one endpoint, fast once it knows which there are."""
 
-    __slots__ = ("_after", "_names")
+    __slots__ = ("_after", "_names", "_tells")
 
     def __init__(self) -> None:
         self._after = _LOOK_CLOSELY  # answers that are still read with care: they tell the windows
+        self._tells = False  # it ever told a limit
         self._names: list[tuple[str, str, str, Rate]] = []
 
     @property
@@ -64,7 +66,7 @@ class RateReader:
 
     def read(self, headers: Mapping[str, str], *, now: datetime | None = None) -> list[Rate]:
         """As `read_rates`; what is told again and again comes without its reset."""
-        if self._after > 0:
+        if self._after > 0 or (not self._names and any(name in headers for name in _USUAL)):
             return self._learn(headers, now)
         rates = list[Rate]()
         for limit_name, remaining_name, limit_text, rate in self._names:
@@ -77,6 +79,7 @@ class RateReader:
     def _learn(self, headers: Mapping[str, str], now: datetime | None) -> list[Rate]:
         rates = read_rates(headers, now=now)
         self._after -= 1
+        self._tells = self._tells or bool(rates)
         if self._after <= 0:
             lower = {name.lower(): value for name, value in headers.items()}
             self._names = [
@@ -85,8 +88,8 @@ class RateReader:
                 for limit, remaining in _openai_names(rate)
                 if limit in lower
             ]
-            if len(self._names) != len(rates):
-                self._after = _LOOK_CLOSELY  # another dialect: always with care
+            if len(self._names) != len(rates) or (self._tells and not rates):
+                self._after = _LOOK_CLOSELY  # another dialect, or silent this once: with care
         return rates
 
 
