@@ -14,10 +14,9 @@ smaller by what the open calls will probably use (their number times a moving av
 
 from __future__ import annotations
 
-import msgspec
-
 from stanchion.core.rates import Kind, RateRefusal
 from stanchion.rules.likeness import ENOUGH, Likeness
+from stanchion.rules.mark import Mark, News
 from stanchion.rules.meter import Meter
 from stanchion.rules.window_log import WindowLog
 
@@ -31,36 +30,12 @@ _SMOOTH = 0.1  # weight of the newest answer in the average of what one uses aft
 _LONGER_S = 1.0  # a told wait that much longer than a bucket's is no bucket's
 
 
-class Mark(msgspec.Struct, gc=False):
-    """What one call took of one gauge, and how that stood then."""
-
-    gauge: Gauge
-    at: float
-    amount: float
-    cost_s: float
-    room_s: float  # how deep was allowed
-    edge: bool  # it went as deep as was allowed
-    depth_s: float  # after it
-    booked_s: float  # with it
-    used: float  # of the sliding window, with it
-    alone_s: float  # the depth that our own bookings alone would make
-    store_at: float | None = None  # when it was booked in a store, by that store's clock
-    store_booked_s: float = 0.0  # all that was ever booked there, with it
-
-
-class News(msgspec.Struct, gc=False):
-    """What others who keep the same limit must know: something booked, or what the provider said."""
-
-    gauge: Gauge
-    cost_s: float = 0.0  # negative: given back
-    seen: tuple[float, float, float, float] | None = None  # for Meter.heard, on the store's clock
-
-
 class Gauge:
     """Mutable; `now` is given in, in seconds of one clock.  Amounts are requests or tokens."""
 
     __slots__ = (
         "_alone",
+        "_before_s",
         "_debit",
         "_early_at",
         "_early_s",
@@ -104,8 +79,10 @@ class Gauge:
         self.news: list[News] | None = None  # where others share it
         self.meter = Meter(born_at=now)
         self._alone = Meter(born_at=now)
-        if log is not None:  # sent before this limit was known
-            self._alone.book(now, self.cost_s(log.used(now)))
+        self._before_s = 0.0  # sent before this limit was known
+        if log is not None:
+            self._before_s = self.cost_s(log.used(now))
+            self._alone.book(now, self._before_s)
         self._log = log or WindowLog(window_s)
         self._proven_s = min(first_s, window_s)
         self._room_s = 0.0  # as it was when it was last asked for
@@ -201,7 +178,9 @@ class Gauge:
             self._proven_s = min(max(self._proven_s, burst_s), self.window_s)
             self._step_s = min(self._step_s + mark.cost_s, self.window_s)
 
-    def heard(self, now: float, at: float, mark: Mark | None, remaining: float) -> None:
+    def heard(
+        self, now: float, at: float, mark: Mark | None, remaining: float, *, let_in: bool = True
+    ) -> None:
         """Follow the headers of the answer to a call that was taken at `at`; `mark` if it was booked here."""
         if self.ours:
             return
@@ -215,7 +194,12 @@ class Gauge:
             mark.at, used, mark.used, mark.alone_s * self.limit / self.window_s
         ):
             self.sliding = True
-        self._follow(at, mark, 0.0, self.cost_s(used), _GAIN)
+        depth = self.cost_s(used)
+        if let_in and mark is None:  # sent before this limit was known, with others
+            burst_s = min(depth, self._before_s, self.window_s)
+            self._step_s = max(self._step_s, burst_s - self._proven_s)
+            self._proven_s = max(self._proven_s, burst_s)
+        self._follow(at, mark, 0.0, depth, _GAIN)
 
     def refused(self, now: float, at: float, mark: Mark | None, words: RateRefusal, wait_s: float) -> None:
         """Follow the words of a 429 that named this limit; the call was given back before."""

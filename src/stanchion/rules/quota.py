@@ -17,8 +17,9 @@ import msgspec
 
 from stanchion.core.rates import Kind, Rate, RateRefusal
 from stanchion.rules.ceilings import NO_CEILINGS, Ceilings
-from stanchion.rules.gauge import Gauge, Mark, News
+from stanchion.rules.gauge import Gauge
 from stanchion.rules.limit_window import infer_window
+from stanchion.rules.mark import Mark, News
 from stanchion.rules.window_log import WindowLog
 
 _MINUTE_S = 60.0
@@ -197,7 +198,7 @@ class Mirror:
                     self.gauges.remove(gauge)  # its window was only assumed
                 window_s = window_s or (gauge.window_s if gauge is not None else _MINUTE_S)
                 gauge = self._told[key] = self._gauge(rate.kind, window_s, rate.limit, now)
-            gauge.heard(now, ticket.at, _mark(ticket, gauge), rate.remaining)
+            gauge.heard(now, ticket.at, _mark(ticket, gauge), rate.remaining, let_in=ticket.answered)
 
     def _begin(self, start: Gauge, rates: Sequence[Rate], *, told: bool = False) -> None:
         """Something answered: the start is over, or nearly."""

@@ -9,7 +9,8 @@ from stanchion.core.call import Call
 from stanchion.core.clock import Clock
 from stanchion.core.errors import NotYet
 from stanchion.policies.rate_limit.options import SharedLimits
-from stanchion.rules.gauge import Gauge, Mark, News
+from stanchion.rules.gauge import Gauge
+from stanchion.rules.mark import Mark, News
 from stanchion.rules.quota import Mirror, Ticket
 from stanchion.stores.protocols import Change, Seen, Slot, Take
 
