@@ -1,8 +1,6 @@
 """One limit of a provider, mirrored, with what was learned of how it is enforced.
 
-**How deep one may go.**  A limiter may allow the whole window at once, or a second's worth.  From a second's
-worth on, each answer to a call at the edge allows one call more, so the room doubles (as TCP's slow start), up
-to the whole window.  A refusal at the edge that does not tell the limit's own state ends that for ten minutes.
+**How deep one may go** is learned (`rules/burst.py`).
 
 **How it counts.**  A bucket gives back steadily what was used; a limiter that counts a sliding window gives it
 back a window later.  Both are mirrored from our own bookings, and what the headers say fits one of them
@@ -14,20 +12,42 @@ smaller by what the open calls will probably use (their number times a moving av
 
 from __future__ import annotations
 
+import msgspec
+
 from stanchion.core.rates import Kind, RateRefusal
+from stanchion.rules.burst import FIRST_S, Burst
 from stanchion.rules.likeness import ENOUGH, Likeness
-from stanchion.rules.mark import Mark, News
 from stanchion.rules.meter import Meter
 from stanchion.rules.window_log import WindowLog
 
-FIRST_S = 1.0  # the depth that is taken for granted
-_PROBE_AGAIN_S = 600.0
 _GAIN = 0.3  # of the way to what an answer's headers said; see Meter.heard
-_SHY = 0.998  # of the window is used: calls overtake each other on their way
-_EARLY_MOST = 0.03  # of the window: the distance that is kept after a refusal
-_EARLY_LASTS_S = 300.0  # until it has shrunk to nothing
 _SMOOTH = 0.1  # weight of the newest answer in the average of what one uses afterwards
 _LONGER_S = 1.0  # a told wait that much longer than a bucket's is no bucket's
+
+
+class Mark(msgspec.Struct, gc=False):
+    """What one call took of one gauge, and how that stood then."""
+
+    gauge: Gauge
+    at: float
+    amount: float
+    cost_s: float
+    room_s: float  # how deep was allowed
+    edge: bool  # it went as deep as was allowed
+    depth_s: float  # after it
+    booked_s: float  # with it
+    used: float  # of the sliding window, with it
+    alone_s: float  # the depth that our own bookings alone would make
+    store_at: float | None = None  # when it was booked in a store, by that store's clock
+    store_booked_s: float = 0.0  # all that was ever booked there, with it
+
+
+class News(msgspec.Struct, gc=False):
+    """What others who keep the same limit must know: something booked, or what the provider said."""
+
+    gauge: Gauge
+    cost_s: float = 0.0  # negative: given back
+    seen: tuple[float, float, float, float] | None = None  # for Meter.heard, on the store's clock
 
 
 class Gauge:
@@ -36,19 +56,15 @@ class Gauge:
     __slots__ = (
         "_alone",
         "_before_s",
+        "_burst",
         "_debit",
-        "_early_at",
-        "_early_s",
         "_likeness",
         "_limit",
         "_log",
         "_not_before",
         "_open",
-        "_probe_at",
-        "_proven_s",
         "_room_s",
         "_seen",
-        "_step_s",
         "_unit_s",
         "_unseen",
         "kind",
@@ -84,11 +100,8 @@ class Gauge:
             self._before_s = self.cost_s(log.used(now))
             self._alone.book(now, self._before_s)
         self._log = log or WindowLog(window_s)
-        self._proven_s = min(first_s, window_s)
+        self._burst = Burst(window_s, now, first_s)
         self._room_s = 0.0  # as it was when it was last asked for
-        self._step_s = 0.0  # how much deeper may be tried
-        self._probe_at = now
-        self._early_s, self._early_at = 0.0, now  # the distance that is kept after a refusal, and since when
         self._not_before = now  # so the provider said
         self._open = 0
         self._debit = 0.0  # used by one answer after it was let in; a moving average
@@ -111,20 +124,14 @@ class Gauge:
 
     def room_s(self, now: float, cost_s: float = 0.0) -> float:
         """Say how deep the bucket may be after a call of that cost."""
-        room = self._proven_s
-        if now >= self._probe_at:
-            room += self._step_s
+        room = self._burst.room_s(now)
         ours_full_at = self._alone.full_at
         others = self.meter.full_at - (now if now > ours_full_at else ours_full_at)
         if others > 0:  # what others used, or we before we began, is no burst of ours
             if cost_s > room and ours_full_at <= now:
                 room = cost_s  # one that is larger passes when nothing of ours is left
             room += others
-        whole = self.window_s * _SHY
-        if room > whole:
-            room = whole
-        if self._early_s:
-            room -= self._early_s * max(0.0, 1.0 - (now - self._early_at) / _EARLY_LASTS_S)
+        room = self._burst.bounded(now, room)
         coming = self._debit * self._open * self._unit_s
         self._room_s = room = room - coming if coming < room / 2 else room / 2
         return room
@@ -138,7 +145,7 @@ class Gauge:
         room = self.room_s(now, cost := amount * self._unit_s)
         wait = self.meter.wait_s(now, cost, room)
         if cost > room and self.meter.booked_s:  # one at a time, and the next may overtake it on its way
-            late_s = min(self.window_s * (1.0 - _SHY), cost / 100)
+            late_s = min(self._burst.late_s, cost / 100)
             wait = max(wait, self.meter.full_at - now + late_s)
         return wait if wait > held else held if held > 0 else 0.0
 
@@ -173,10 +180,7 @@ class Gauge:
 
     def accepted(self, mark: Mark) -> None:
         """The provider let that call in: so deep is allowed, and perhaps a little deeper."""
-        burst_s = min(mark.depth_s, mark.alone_s)
-        if (mark.edge or burst_s > self._proven_s) and self.window_s > FIRST_S:
-            self._proven_s = min(max(self._proven_s, burst_s), self.window_s)
-            self._step_s = min(self._step_s + mark.cost_s, self.window_s)
+        self._burst.accepted(min(mark.depth_s, mark.alone_s), mark.cost_s, edge=mark.edge)
 
     def heard(
         self, now: float, at: float, mark: Mark | None, remaining: float, *, let_in: bool = True
@@ -190,15 +194,16 @@ class Gauge:
             unseen = used - max(self._log.used(now), mark.used if mark is not None else 0.0)
             self._note_others(now, at, unseen)
             return
-        if mark is not None and self._likeness.is_window(
-            mark.at, used, mark.used, mark.alone_s * self.limit / self.window_s
+        # where others book too, our own sum says nothing of the whole window
+        if (
+            mark is not None
+            and mark.store_at is None
+            and self._likeness.is_window(mark.at, used, mark.used, mark.alone_s * self.limit / self.window_s)
         ):
             self.sliding = True
         depth = self.cost_s(used)
         if let_in and mark is None:  # sent before this limit was known, with others
-            burst_s = min(depth, self._before_s, self.window_s)
-            self._step_s = max(self._step_s, burst_s - self._proven_s)
-            self._proven_s = max(self._proven_s, burst_s)
+            self._burst.began_with(min(depth, self._before_s))
         self._follow(at, mark, 0.0, depth, _GAIN)
 
     def refused(self, now: float, at: float, mark: Mark | None, words: RateRefusal, wait_s: float) -> None:
@@ -209,8 +214,8 @@ class Gauge:
         bucket_s = self.cost_s(words.used + words.requested - words.limit)
         if not self.sliding and wait_s > bucket_s + max(_LONGER_S, self.window_s / 60):
             self.sliding = True
-        if mark is not None:
-            self._came_early(now, at, wait_s)
+        if mark is not None and self._burst.came_early(now, at, wait_s) and self.sliding:
+            self._log.stay_longer(wait_s)
         if self.sliding:
             unseen = words.used - self._log.used(now)
             if unseen > 0:  # others use it too
@@ -222,8 +227,8 @@ class Gauge:
     def hold(self, now: float, wait_s: float, mark: Mark | None) -> None:
         """Let nothing pass for so long: the provider said so, and nothing more."""
         self._not_before = max(self._not_before, now + wait_s)
-        if mark is not None and min(mark.depth_s, mark.alone_s) > self._proven_s:
-            self._step_s, self._probe_at = 0.0, now + _PROBE_AGAIN_S
+        if mark is not None:
+            self._burst.refused(now, min(mark.depth_s, mark.alone_s))
 
     def give_back(self, mark: Mark) -> None:
         """The provider did not charge that call."""
@@ -269,16 +274,6 @@ class Gauge:
         self.meter.heard(at, booked_s, depth_s, gain)
         if self.news is not None and mark is not None and mark.store_at is not None:
             self.news.append(News(self, seen=(mark.store_at, mark.store_booked_s - without_s, depth_s, gain)))
-
-    def _came_early(self, now: float, at: float, wait_s: float) -> None:
-        """Keep a distance for a while: the way there takes now longer, now less long."""
-        if at <= self._early_at:
-            return  # sent before the distance was made what it is
-        left_s = self._early_s * max(0.0, 1.0 - (now - self._early_at) / _EARLY_LASTS_S)
-        self._early_s = min(left_s + wait_s, self.window_s * _EARLY_MOST)
-        self._early_at = now
-        if self.sliding:
-            self._log.stay_longer(wait_s)
 
     def _note_others(self, now: float, at: float, unseen: float) -> None:
         """Book what others use of a sliding window: what several answers in a row saw and we did not."""

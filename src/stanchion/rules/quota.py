@@ -17,9 +17,8 @@ import msgspec
 
 from stanchion.core.rates import Kind, Rate, RateRefusal
 from stanchion.rules.ceilings import NO_CEILINGS, Ceilings
-from stanchion.rules.gauge import Gauge
+from stanchion.rules.gauge import Gauge, Mark, News
 from stanchion.rules.limit_window import infer_window
-from stanchion.rules.mark import Mark, News
 from stanchion.rules.window_log import WindowLog
 
 _MINUTE_S = 60.0

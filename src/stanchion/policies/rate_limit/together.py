@@ -9,8 +9,7 @@ from stanchion.core.call import Call
 from stanchion.core.clock import Clock
 from stanchion.core.errors import NotYet
 from stanchion.policies.rate_limit.options import SharedLimits
-from stanchion.rules.gauge import Gauge
-from stanchion.rules.mark import Mark, News
+from stanchion.rules.gauge import Gauge, Mark, News
 from stanchion.rules.quota import Mirror, Ticket
 from stanchion.stores.protocols import Change, Seen, Slot, Take
 
@@ -52,7 +51,9 @@ class Together:
             mirror.unsent(ticket)
         now = self._clock.now()
         for mark, depth_s, booked_s in zip(marks, taken.depth_s, taken.booked_s, strict=True):
-            if not mark.gauge.ours:
+            if mark.gauge.ours:
+                mark.store_at = taken.at  # so that it is given back there too
+            else:
                 mark.gauge.booked_in_store(now, mark, taken.at, booked_s, depth_s)
         if taken.wait_s > 0:
             raise NotYet(min(taken.wait_s, _SLOT_AGAIN_S) if slots else taken.wait_s)
