@@ -30,5 +30,5 @@ class RateRefusal(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def too_large(self) -> bool:
-        """Say whether the call can never fit."""
-        return self.requested is not None and self.requested > self.limit
+        """Say whether the call can never fit.  One that is more than a second's share passes alone."""
+        return self.requested is not None and self.requested > self.limit and self.window_s > 1.0

@@ -39,9 +39,8 @@ class Burst:
 
     def bounded(self, now: float, room_s: float) -> float:
         """Keep a room within the window, and the distance from its end."""
-        if room_s > self._whole_s:
-            room_s = self._whole_s
-        return room_s - self._distance_s(now) if self._early_s else room_s
+        whole_s = self._whole_s - self._distance_s(now) if self._early_s else self._whole_s
+        return whole_s if room_s > whole_s else room_s
 
     def accepted(self, depth_s: float, cost_s: float, *, edge: bool) -> None:
         """A call was let in that went so deep; at the edge if it was as deep as was allowed."""

@@ -151,6 +151,19 @@ def test_words_that_name_a_longer_wait_than_a_bucket_has_are_those_of_a_window()
     assert window.wait_s(0.1, 1) >= 25.0
 
 
+def test_a_distance_that_is_kept_after_a_refusal_does_not_grow_with_what_others_used() -> None:
+    """Somebody else filled the bucket.  After the wait that was told one call passes, not only when it is empty."""
+    one, now = gauge(limit=60), 0.0
+    for _ in range(5):
+        mark = one.take(now, 1)
+        one.give_back(mark)
+        one.refused(now + 0.01, now, mark, RateRefusal("requests", 60.0, 60, 60, 1), 1.0)
+        wait_s = one.wait_s(now + 0.01, 1)
+        assert 0.9 < wait_s < 3.0
+        now += 0.01 + wait_s + 1e-6
+        assert one.wait_s(now, 1) == 0
+
+
 def test_what_others_used_of_a_sliding_window_is_booked_once_words_tell_it() -> None:
     """Or all who wait here would be sent in vain when the wait is over."""
     one = gauge()

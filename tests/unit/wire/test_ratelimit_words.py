@@ -39,6 +39,7 @@ def test_the_words_of_recorded_refusals(
     kind = "tokens" if name.startswith("tokens") else "requests"
     told = read_refusal(text)
     assert told == RateRefusal(kind, window_s, limit, used, requested)
+    assert told is not None
     assert not told.too_large
     waited = read_retry_after({}, text, now=NOW)
     assert waited == pytest.approx((used + requested - limit) / limit * window_s, abs=0.001)
@@ -79,6 +80,7 @@ def test_a_call_that_can_never_fit() -> None:
         "Requested 13560. The input or output tokens must be reduced in order to run successfully."
     )
     assert told == RateRefusal("tokens", 60.0, 10_000, None, 13_560)
+    assert told is not None
     assert told.too_large
 
 
