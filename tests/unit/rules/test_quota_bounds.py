@@ -140,7 +140,7 @@ def test_who_waits_as_long_as_told_gets_in(calls: list[tuple[float, int, int]]) 
 
 @given(st.lists(st.tuples(st.floats(0.0, 3.0), st.integers(1, 50)), min_size=1, max_size=12))
 def test_what_was_not_sent_is_given_back_exactly(calls: list[tuple[float, int]]) -> None:
-    mirror = Mirror(0.0, Ceilings(requests_per_minute=1000), Ceilings(tokens_per_minute=600))
+    mirror = Mirror(0.0, Ceilings(requests_per_minute=2), Ceilings(tokens_per_minute=600))
     base = mirror.take(0.0, 300)
     asked = [(later, size) for later in (40.0, 50.0) for size in (1, 100, 400)]
     waits = [mirror.ready_in(later, size) for later, size in asked]
