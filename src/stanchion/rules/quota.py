@@ -22,6 +22,8 @@ from stanchion.rules.limit_window import infer_window
 from stanchion.rules.window_log import WindowLog
 
 _MINUTE_S = 60.0
+_WORDS_LAST_S = 600.0
+_WORDS_MORE = 1.1
 _START_PER_S = 4.0
 _START_ENOUGH = 1000.0  # let in at so many a second without a word of a limit: there is none
 _LESS, _MUCH_LESS, _SOON_S = 0.9, 0.7, 10.0  # of a guessed rate after a refusal; after one more so soon
@@ -63,6 +65,9 @@ class Mirror:
         self.gauges = [Gauge(*each, now=now, ours=True) for each in ceilings.all()]
         self._start: Gauge | None = None  # until the first answer
         self._told: dict[tuple[Kind, float | None], Gauge] = {}  # by what the headers tell
+        self._words: dict[
+            tuple[Kind, float], float
+        ] = {}  # limits that no header tells, and their last refusal
         self._let_in = 0  # calls, since the guess was last made smaller
         self._guess: Gauge | None = None
         self._cut_at = now  # when the guess was last made smaller
@@ -137,6 +142,8 @@ class Mirror:
             return
         ticket.answered = True
         self._let_in += 1
+        if self._words:
+            self._try_words(now)
         if self._start is not None:
             self._begin(self._start, rates)
         for mark in ticket.marks:
@@ -170,6 +177,8 @@ class Mirror:
             self._begin(self._start, rates, told=True)
         if words is not None:
             gauge = self._gauge(words.kind, words.window_s, words.limit, now)
+            if gauge not in self._told.values():
+                self._words[words.kind, words.window_s] = now
             gauge.refused(now, ticket.at, _mark(ticket, gauge), words, wait_s or 0.0)
             return
         self._heard(now, ticket, rates)
@@ -198,6 +207,15 @@ class Mirror:
                 window_s = window_s or (gauge.window_s if gauge is not None else _MINUTE_S)
                 gauge = self._told[key] = self._gauge(rate.kind, window_s, rate.limit, now)
             gauge.heard(now, ticket.at, _mark(ticket, gauge), rate.remaining, let_in=ticket.answered)
+
+    def _try_words(self, now: float) -> None:
+        """Take limits that only a refusal told of for a little larger now and then: nothing would say that they are."""
+        for (kind, window_s), at in tuple(self._words.items()):
+            if now - at > max(_WORDS_LAST_S, window_s / 24):
+                self._words[kind, window_s] = now
+                for gauge in self.gauges:
+                    if (gauge.kind, gauge.window_s, gauge.ours) == (kind, window_s, False):
+                        gauge.limit *= _WORDS_MORE
 
     def _begin(self, start: Gauge, rates: Sequence[Rate], *, told: bool = False) -> None:
         """Something answered: the start is over, or nearly."""

@@ -206,3 +206,25 @@ def test_the_first_minute_of_an_unknown_provider_meets_few_refusals() -> None:
     world.run(60)
     assert count(client.let_in) >= 18
     assert len(client.refused) <= 10
+
+
+def test_a_limit_that_only_a_refusal_told_of_is_tried_upwards_when_nothing_spoke_of_it_for_long() -> None:
+    mirror = Mirror(0.0, careful=False)
+    mirror.refused(1.0, mirror.take(1.0, 10), RateRefusal("requests", 1.0, 20, used=20, requested=1), (), 0.5)
+    for now in (300.0, 700.0, 800.0, 1_400.0):
+        mirror.answered(now, mirror.take(now, 10), ())
+    assert [round(gauge.limit, 6) for gauge in mirror.gauges] == [24.2]
+    mirror.refused(
+        1_401.0, mirror.take(1_401.0, 10), RateRefusal("requests", 1.0, 20, used=20, requested=1), (), 0.5
+    )
+    assert [gauge.limit for gauge in mirror.gauges] == [20]
+
+
+def test_a_limit_that_headers_tell_of_is_what_they_tell() -> None:
+    mirror = Mirror(0.0, careful=False)
+    mirror.answered(1.0, mirror.take(1.0, 10), [Rate("requests", 100, 90, 6.0)])
+    mirror.refused(
+        2.0, mirror.take(2.0, 10), RateRefusal("requests", 60.0, 100, used=100, requested=1), (), 0.6
+    )
+    mirror.answered(9_000.0, mirror.take(9_000.0, 10), ())
+    assert [(gauge.kind, gauge.limit) for gauge in mirror.gauges] == [("requests", 100)]

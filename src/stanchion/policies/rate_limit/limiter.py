@@ -103,8 +103,10 @@ class RateLimit:
         except BaseException as error:
             calm.ended(self._clock.now(), turn, 0)
             if isinstance(error, UpstreamError) and error.upstream_status == 429:
-                calm.end(self._clock.now())  # not as far as was thought
-                self._failed(self._mirror(self._clock.now()), Ticket(self._clock.now(), ()), error)
+                now = self._clock.now()
+                calm.end(now)  # not as far as was thought
+                mirror = self._mirror(now)
+                self._say_again(mirror, call, error, understood=self._failed(mirror, Ticket(now, ()), error))
             raise
         return reply.on_end(partial(self._ended_in_calm, calm, turn, reply))
 
@@ -134,15 +136,18 @@ class RateLimit:
             understood = self._failed(mirror, ticket, error)
             if together is not None:
                 together.left(holder)
-            if understood and _refusals(call, self._endpoint) <= _AGAIN_MOST:
-                wait_s = mirror.ready_in(self._clock.now(), tokens)
-                raise NotYet(wait_s) from error  # back to the line, which knows when it is worth asking
+            self._say_again(mirror, call, error, understood=understood)
             raise
         except BaseException:
             self._ended(mirror, ticket, None, holder, End.CANCELLED, None)
             raise
         self._answered(mirror, ticket, reply)
         return reply.on_end(partial(self._ended, mirror, ticket, reply, holder))
+
+    def _say_again(self, mirror: Mirror, call: Call, error: UpstreamError, *, understood: bool) -> None:
+        """Send a call that met its limit back to the line, which knows when it is worth asking."""
+        if understood and _refusals(call, self._endpoint) <= _AGAIN_MOST:
+            raise NotYet(mirror.ready_in(self._clock.now(), self._charge(mirror, call))) from error
 
     def _answered(self, mirror: Mirror, ticket: Ticket, reply: Reply) -> None:
         rates: Sequence[Rate] = ()
