@@ -4,9 +4,9 @@ Nothing has to be told: limits, windows, burst and kind of limiter are learned f
 a `Gauge` of its own.  A call is booked on all of them before it is sent (tokens by `rules/charge.py`), what
 its answer used is booked at its end, and the headers of each answer set the mirror right.
 
-Before the first answer four calls pass at once, and then four a second, twice as many every second.  An endpoint that never says a word of limits has none,
-until it refuses: then a rate is guessed from what it let in during the last minute, and tried upwards again
-(additive increase, multiplicative decrease: Chiu and Jain 1989).
+Before the first answer about four calls pass at once, then four a second, twice as many every second.  An endpoint
+that never says a word of limits has none, until it refuses: then a rate is guessed from what it let in lately, made
+smaller at each refusal and tried upwards again by a hundredth a second.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import msgspec
 
 from stanchion.core.rates import Kind, Rate, RateRefusal
+from stanchion.rules.burst import FIRST_S
 from stanchion.rules.ceilings import NO_CEILINGS, Ceilings
 from stanchion.rules.gauge import Gauge, Mark, News
 from stanchion.rules.limit_window import infer_window
@@ -24,6 +25,7 @@ from stanchion.rules.window_log import WindowLog
 _MINUTE_S = 60.0
 _WORDS_LAST_S = 600.0
 _WORDS_MORE = 1.1
+_START_CALLS = 4
 _START_PER_S = 4.0
 _START_ENOUGH = 1000.0  # let in at so many a second without a word of a limit: there is none
 _LESS, _MUCH_LESS, _SOON_S = 0.9, 0.7, 10.0  # of a guessed rate after a refusal; after one more so soon
@@ -72,8 +74,15 @@ class Mirror:
         self._guess: Gauge | None = None
         self._cut_at = now  # when the guess was last made smaller
         self._grown_at = now
-        for kind, window_s, limit in starts.all():
-            self._gauge(kind, window_s, limit, now)
+        self.gauges += [
+            Gauge(
+                *each,
+                now=now,
+                log=self._history[each[0]],
+                first_s=max(FIRST_S, _START_CALLS * each[1] / each[2]),
+            )
+            for each in starts.all()
+        ]
         if careful and not starts.all():
             self._start = Gauge("requests", 1.0, _START_PER_S, now=now, log=self._history["requests"])
             self.gauges.append(self._start)

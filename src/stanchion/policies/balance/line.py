@@ -150,7 +150,10 @@ class Line:
         if self._room.clock.now() >= waiter.call.deadline:
             error: StanchionError = DeadlineExceeded("the call's deadline passed before its turn came")
         else:
-            error = self._room.refusal("line_wait_over", self._ahead_s(waiter))
+            now = self._room.clock.now()
+            soonest = soonest_s(self._candidates(waiter.call, now))
+            wait_s = max(self._ahead_s(waiter), 0.0 if math.isinf(soonest) else soonest)
+            error = self._room.refusal("line_wait_over", wait_s)
         self._fail(waiter, error)
         self.serve()
 
