@@ -15,6 +15,7 @@ from stanchion.engine.settings import ROUTE_SECTIONS, SECTIONS, ProviderSettings
 from stanchion.keys.options import KeySettings
 from stanchion.keys.places import check_key, variable_is_set
 from stanchion.providers.presets import PRESETS
+from stanchion.stores.opening import check_address
 
 _MAY_BE_ZERO = frozenset(
     {
@@ -47,6 +48,7 @@ def check(settings: Settings, environ: Mapping[str, str]) -> None:
     _check_line(settings)
     _check_prices(settings)
     _check_ca_file(settings)
+    _check_stores(settings)
     for name, route in settings.routes.items():
         _check_route(f"routes.{name}", route, settings)
 
@@ -74,6 +76,16 @@ def _check_ca_file(settings: Settings) -> None:
             Path(file).open("rb").close()
     except OSError as error:
         raise SettingsError(f"http.ca_file: {file} cannot be read: {error.strerror}") from None
+
+
+def _check_stores(settings: Settings) -> None:
+    for name in ("keys", "limits"):
+        address: str = getattr(settings.stores, name)
+        if address:
+            try:
+                check_address(address)
+            except SettingsError as error:
+                raise SettingsError(f"stores.{name}: {error}") from None
 
 
 def _check_route(at: str, route: RouteSettings, settings: Settings) -> None:

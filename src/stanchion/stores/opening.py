@@ -18,6 +18,10 @@ from stanchion.stores.sqlite.keys import SqliteKeyBook
 from stanchion.stores.sqlite.limits import SqliteLimits
 
 FORMS = "memory, sqlite:///absolute/path.db, redis://host:6379/0, rediss://…, valkey://…, postgresql://host/database"
+FORM_OF = {
+    "redis": "redis://:password@host:6379/0",
+    "postgres": "postgresql://user:password@host:5432/database",
+}
 _REDIS = {"redis", "rediss", "valkey", "valkeys", "unix"}
 _POSTGRES = {"postgresql", "postgres"}
 
@@ -47,6 +51,20 @@ def open_key_book(url: str) -> KeyBook:
     if scheme in _REDIS:
         return _room("redis", "keys").RedisKeyBook(_wire(url))
     return _room("postgres", "keys").PostgresKeyBook(_database(url))
+
+
+def check_address(url: str) -> None:
+    """Raise SettingsError, which shows no password, where an address cannot be opened.  Connects to nothing."""
+    scheme = _scheme(url)
+    if scheme == "sqlite":
+        _path(url)
+    elif scheme != "memory":
+        kind, backend = ("Redis", "redis") if scheme in _REDIS else ("PostgreSQL", "postgres")
+        try:
+            urlsplit(url).port  # noqa: B018 - raises where it is no number
+        except ValueError:
+            raise _unreadable(kind, FORM_OF[backend]) from None
+        _room(backend, "limits")
 
 
 def shown(url: str) -> str:
@@ -83,14 +101,14 @@ def _wire(url: str) -> Any:
     try:
         return _room("redis", "wire").Wire(url)
     except (ValueError, TypeError):
-        raise _unreadable("Redis", "redis://:password@host:6379/0") from None
+        raise _unreadable("Redis", FORM_OF["redis"]) from None
 
 
 def _database(url: str) -> Any:
     try:
         urlsplit(url).port  # noqa: B018 - raises where it is no number
     except ValueError:
-        raise _unreadable("PostgreSQL", "postgresql://user:password@host:5432/database") from None
+        raise _unreadable("PostgreSQL", FORM_OF["postgres"]) from None
     return _room("postgres", "database").Database(url)
 
 

@@ -157,6 +157,12 @@ PROVIDER = "[providers.mine]\nbase_url = 'http://127.0.0.1:1/v1'\nauth = 'none'\
         (KEYS + "file = 'b'\nweight = 0", "providers.x.keys[0].weight must be more than 0"),
         (KEYS + "exec = 'vault-key'", "keys[0].exec"),
         ("[keys]\nreread_s = 0", "keys.reread_s is 0"),
+        (
+            "[stores]\nlimits = 'mysql://a'",
+            "stores.limits: the store's address begins with 'mysql'; write one of",
+        ),
+        ("[stores]\nkeys = 'redis://:secret@a:b/0'", "stores.keys: the Redis store's address cannot be read"),
+        ("[stores]\nlimits = 'sqlite:///gone/x.db'", "there is no folder for the store /gone/x.db"),
         ('[providers.x]\nbase_url = "http://a/v1"\nheaders = {"X-A" = "a\\nb"}', "cannot be sent"),
         ('[providers."a/b"]\nbase_url = "http://a/v1"', "a provider's name holds no '/'"),
         (PROVIDER + "[routes.r]\nbalance = 'mime/m'", "there is no provider 'mime'; did you mean 'mine'?"),
