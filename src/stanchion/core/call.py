@@ -66,7 +66,8 @@ class Body:
             raise InvalidCall("the request body is nested too deeply", code="invalid_json") from None
         if not isinstance(fields, dict):
             raise InvalidCall("the request body must be a JSON object", code="invalid_json")
-        return cls(cast("dict[str, Any]", fields), None if _ambiguous(raw) else raw)
+        known = cast("dict[str, Any]", fields)
+        return cls(known, None if _ambiguous(raw, known) else raw)
 
     @property
     def raw(self) -> bytes:
@@ -89,19 +90,21 @@ class Body:
         return f"<Body with {len(self.fields)} fields>"  # never the prompt
 
 
-def _ambiguous(raw: bytes) -> bool:
-    """Say whether a key that we decide on may be there twice.  Written out: it runs for every call."""
-    return (
-        raw.count(b'"model"') > 1
-        or raw.count(b'"stream"') > 1
-        or raw.count(b'"messages"') > 1
-        or raw.count(b'"stream_options"') > 1
-        or raw.count(b'"max_tokens"') > 1
-        or raw.count(b'"n"') > 1
-        or raw.count(b'"temperature"') > 1
-        or raw.count(b'"seed"') > 1
-        or b"\\u00" in raw
-    )
+# Keys that we decide on, as they stand in a body.
+_DECIDE = [
+    (name, f'"{name}"'.encode())
+    for name in ("model", "stream", "messages", "stream_options", "max_tokens", "n", "temperature", "seed")
+]
+
+
+def _ambiguous(raw: bytes, fields: Mapping[str, Any]) -> bool:
+    """Say whether a key that we decide on may be there twice: one that is not there at all is not."""
+    if b"\\" in raw and b"\\u00" in raw:  # one byte is looked for ten times as fast
+        return True
+    for name, written in _DECIDE:  # noqa: SIM110 - a generator more for every call
+        if name in fields and raw.find(written) != raw.rfind(written):
+            return True
+    return False
 
 
 class Patience(msgspec.Struct, frozen=True, gc=False):

@@ -96,12 +96,12 @@ class Reply:
         self._kept: Chunk | None = None  # the first chunk, waited for and not yet read
 
     @classmethod
-    def whole(cls, head: Head, chunk: Chunk, usage: Usage | None = None) -> Self:
-        """Make the reply of a whole answer that is already here."""
+    def whole(cls, head: Head, chunk: Chunk, usage: Usage | None = None, *, at: float | None = None) -> Self:
+        """Make the reply of a whole answer that is already here, since `at` on the loop's clock; else now."""
         reply = cls(head, _ENDED)
         reply._kept = chunk
         reply.usage = usage
-        reply.first_at = asyncio.get_running_loop().time()
+        reply.first_at = asyncio.get_running_loop().time() if at is None else at
         return reply
 
     @classmethod

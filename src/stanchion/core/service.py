@@ -80,4 +80,5 @@ def stack(*filters: Filter, service: Service) -> Service:
 
 
 def _over(each: Filter, service: Service) -> Service:
-    return lambda call: each(call, service)
+    ask = each.__call__  # bound once: a call of the object looks it up each time
+    return lambda call: ask(call, service)

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 from stanchion.core.call import Call
 from stanchion.core.reply import Head
 
 Header = tuple[bytes, bytes]
-_PASSED = (
-    "openai-processing-ms",
-    "openai-version",
-    "openai-organization",
-    "x-ratelimit-limit-requests",
-    "x-ratelimit-limit-tokens",
-    "x-ratelimit-remaining-requests",
-    "x-ratelimit-remaining-tokens",
-    "x-ratelimit-reset-requests",
-    "x-ratelimit-reset-tokens",
-)
-_PASSED_BYTES = tuple((name, name.encode()) for name in _PASSED)
+_PASSED = [
+    (name, name.encode())
+    for name in (
+        "openai-processing-ms",
+        "openai-version",
+        "openai-organization",
+        "x-ratelimit-limit-requests",
+        "x-ratelimit-limit-tokens",
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-remaining-tokens",
+        "x-ratelimit-reset-requests",
+        "x-ratelimit-reset-tokens",
+    )
+] + [("x-request-id", b"x-stanchion-upstream-request-id")]
 _STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # nginx: do not collect the events
 ]
 _SIMULATED = ((b"x-stanchion-provider", b"simulator"),)
-_WHOLE = (b"content-type", b"application/json")
+_WHOLE = [(b"content-type", b"application/json")]
+_ONE_ATTEMPT = (b"x-stanchion-attempts", b"1")
 
 
 class ResponseHeaders:
@@ -41,38 +45,40 @@ class ResponseHeaders:
 
     def of_reply(self, call: Call, head: Head, *, stream: bool, elapsed_ms: int) -> list[Header]:
         """Return the headers of an answer."""
-        headers = [*(_STREAM if stream else (_WHOLE,)), (b"x-request-id", call.id.encode()), *self._provider]
-        passed = passed_on(head.headers)
-        headers.extend(passed)
-        if "openai-processing-ms" not in head.headers:
+        upstream, attempts = head.headers, call.trail.attempts
+        headers = [
+            *(_STREAM if stream else _WHOLE),
+            (b"x-request-id", call.id.encode()),
+            (b"x-stanchion-model", _name(head.model)),
+            (b"x-stanchion-endpoint", _name(head.endpoint)),
+            _ONE_ATTEMPT if len(attempts) < 2 else (b"x-stanchion-attempts", b"%d" % len(attempts)),
+            *self._provider,
+        ]
+        _pass_on(upstream, headers)
+        if "openai-processing-ms" not in upstream:
             headers.append((b"openai-processing-ms", b"%d" % elapsed_ms))
-        headers.append((b"x-stanchion-model", _ascii(head.model)))
-        headers.append((b"x-stanchion-endpoint", _ascii(head.endpoint)))
-        headers.append((b"x-stanchion-attempts", b"%d" % max(1, len(call.trail.attempts))))
         return headers
 
     def of_error(self, request_id: str, upstream: Mapping[str, str]) -> list[Header]:
         """Return the headers of a refusal."""
-        return [(b"x-request-id", request_id.encode()), *self._provider, *passed_on(upstream)]
+        headers = [(b"x-request-id", request_id.encode()), *self._provider]
+        _pass_on(upstream, headers)
+        return headers
 
     def of_waiting_stream(self, call: Call) -> list[Header]:
         """Return the headers of a stream that begins with a heartbeat, before anything is known."""
         return [*_STREAM, (b"x-request-id", call.id.encode()), *self._provider]
 
 
-def passed_on(upstream: Mapping[str, str]) -> list[Header]:
-    """Return those of the provider's headers that clients rely on."""
-    found = list[Header]()
+def _pass_on(upstream: Mapping[str, str], headers: list[Header]) -> None:
+    """Add those of the provider's headers that clients rely on."""
     if not upstream:
-        return found
-    for name, raw_name in _PASSED_BYTES:
-        value = upstream.get(name)
+        return
+    get = upstream.get
+    for name, raw_name in _PASSED:
+        value = get(name)
         if value is not None:
-            found.append((raw_name, _ascii(value)))
-    request_id = upstream.get("x-request-id")
-    if request_id is not None:
-        found.append((b"x-stanchion-upstream-request-id", _ascii(request_id)))
-    return found
+            headers.append((raw_name, _ascii(value)))
 
 
 def _ascii(text: str) -> bytes:
@@ -80,3 +86,6 @@ def _ascii(text: str) -> bytes:
     if text.isascii() and text.isprintable():
         return text.encode()
     return text.encode("ascii", "backslashreplace").translate(None, bytes(range(32)) + b"\x7f")
+
+
+_name = lru_cache(maxsize=1000)(_ascii)  # of models and endpoints, which are few

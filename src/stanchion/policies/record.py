@@ -31,58 +31,54 @@ class Record:
     def __init__(self, metrics: Metrics, clock: Clock | None = None) -> None:
         self._metrics = metrics
         self._clock = clock or Clock()
+        self._open = metrics.calls_open.of()
 
     async def __call__(self, call: Call, service: Service, /) -> Reply:
         """Pass the call on; record how it ends."""
-        clock = self._clock.now
-        started_at = clock()
-        self._metrics.calls_open.of().inc()
+        started_at = self._clock.now()
+        self._open.value += 1
         try:
             reply = await service(call)
         except asyncio.CancelledError as error:
-            self._ended(call, started_at, clock(), None, End.CANCELLED, error)
+            self._ended(call, started_at, None, End.CANCELLED, error)
             raise
         except BaseException as error:
-            self._ended(call, started_at, clock(), None, End.FAILED, error)
+            self._ended(call, started_at, None, End.FAILED, error)
             raise
         told = (
             call.having(body=_NO_BODY) if call.stream else call
         )  # a stream would keep its request to the end
-        return reply.on_end(partial(self._reply_ended, told, started_at, reply))
-
-    def _reply_ended(
-        self, call: Call, started_at: float, reply: Reply, end: End, error: BaseException | None
-    ) -> None:
-        self._ended(call, started_at, self._clock.now(), reply, end, error)
+        return reply.on_end(partial(self._ended, told, started_at, reply))
 
     def _ended(
         self,
         call: Call,
         started_at: float,
-        now: float,
         reply: Reply | None,
         end: End,
         error: BaseException | None,
     ) -> None:
+        now = self._clock.now()
         metrics, operation = self._metrics, call.operation.path
         code = _code(end, error)
-        metrics.calls_open.of().dec()
-        metrics.calls.of(operation, end.word, code).inc()
+        self._open.value -= 1
+        metrics.calls.of(operation, end.word, code).value += 1
         metrics.call_seconds.of(operation).observe(now - started_at)
         if reply is not None:
             first_at = reply.first_at if call.stream else now
             if first_at is not None:
                 metrics.first_chunk_seconds.of(operation).observe(first_at - started_at)
-        if call.trail.usage is not None:
-            self._count_tokens(call.trail.usage)
+        usage = call.trail.usage
+        if usage is not None:
+            self._count_tokens(usage)
         if log.isEnabledFor(logging.INFO):
             self._line(call, started_at, now, reply, end, code)
 
     def _count_tokens(self, usage: Usage) -> None:
-        estimated = "true" if usage.estimated else "false"
+        count, estimated = self._metrics.tokens.of, "true" if usage.estimated else "false"
         for name, tokens in zip(CLASSES, msgspec.structs.astuple(usage), strict=False):
             if tokens:
-                self._metrics.tokens.of(name, estimated).inc(tokens)
+                count(name, estimated).value += tokens
 
     def _line(
         self, call: Call, started_at: float, now: float, reply: Reply | None, end: End, code: str

@@ -21,6 +21,7 @@ from stanchion._version import __version__
 from stanchion.core.clock import Clock
 from stanchion.core.errors import Silent, Unreachable, Unusable, UpstreamError
 from stanchion.providers.http_answer import HttpAnswer, Limits
+from stanchion.providers.http_request import Request
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 
@@ -62,6 +63,7 @@ class HttpClient:
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=_HEADERS,
+            request_class=Request,
             timeout=_NO_TIMEOUT,  # ours are set per attempt, see Limits
             auto_decompress=True,
             trust_env=False,

@@ -127,13 +127,14 @@ class OpenAIEndpoint:
     def _whole(self, call: Call, answer: HttpAnswer, head: Head, started_at: float) -> Reply:
         chunk = Chunk(answer.body, read_whole(call.operation))
         usage = chunk.events[0].usage  # reading the events is the judgement whether this is an answer
-        if usage is not None and usage.completion_tokens > 20:
-            # a moving average over about ten answers
-            speed = usage.completion_tokens / max(0.001, self._clock.now() - started_at)
-            self._tokens_per_s += (speed - self._tokens_per_s) * 0.1
+        now = self._clock.now()
         if usage is not None:
             call.trail.used(usage)
-        return Reply.whole(head, chunk, usage)
+            written = usage.completion_tokens
+            if written > 20:
+                # a moving average over about ten answers
+                self._tokens_per_s += (written / max(0.001, now - started_at) - self._tokens_per_s) * 0.1
+        return Reply.whole(head, chunk, usage, at=now)
 
     def _estimate(self, call: Call, seconds: float) -> Usage:
         """Estimate what an answer cost that nobody waited for: the prompt, and what was written so far."""
