@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from asyncio import current_task
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from types import TracebackType
@@ -108,7 +109,7 @@ class Timeout:
 
     def __enter__(self) -> Self:
         clock = self._clock
-        self._task = task = asyncio.current_task(clock.loop)
+        self._task = task = current_task(clock.loop)
         if task is None:
             raise RuntimeError("a timeout needs a task")
         self._before = task.cancelling()

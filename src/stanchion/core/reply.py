@@ -210,7 +210,8 @@ class Reply:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+        if self.end is None:
+            await self.aclose()
 
     def __del__(self) -> None:
         if self.end is None:

@@ -107,10 +107,15 @@ class EndpointStack:
 
     def ready_in(self, now: float, call: Call | None = None) -> float:
         """Say in how many seconds a call could start; `inf` is unknown, and a wake will come."""
-        rest_s = max(
-            self._health.ready_in(now), self._places.ready_in(), self._rate_limit.ready_in(now, call)
-        )
-        return rest_s if self._key is None else max(rest_s, self._key.ready_in(now, self._model))
+        rest_s = self._rate_limit.ready_in(now, call)
+        for other_s in (
+            self._health.ready_in(now),
+            self._places.ready_in(),
+            self._key.ready_in(now, self._model) if self._key is not None else 0.0,
+        ):
+            if other_s > rest_s:  # `max` costs as much as all of this
+                rest_s = other_s
+        return rest_s
 
     def fill(self) -> float:
         """Say how much of its quota, or of its places, is used now."""

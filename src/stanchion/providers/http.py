@@ -9,7 +9,7 @@ What the rest may rely on, and `tests/integration/test_transport.py` holds it to
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import aiohttp
@@ -21,7 +21,7 @@ from stanchion._version import __version__
 from stanchion.core.clock import Clock
 from stanchion.core.errors import Silent, Unreachable, Unusable, UpstreamError
 from stanchion.providers.http_answer import HttpAnswer, Limits
-from stanchion.providers.http_request import Request
+from stanchion.providers.http_request import Request, post
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 
@@ -79,14 +79,8 @@ class HttpClient:
         answer = HttpAnswer(limits, self._clock, self._options.answer_most_bytes)
         try:
             with self._clock.timeout_at(answer.first_byte_until()):
-                response = await self._session.request(
-                    method,
-                    url,
-                    data=body,
-                    headers=headers,
-                    allow_redirects=False,
-                    proxy=self._options.proxy or None,
-                    timeout=_connect_timeout(limits.patience.connect_s),
+                response = await self._send(
+                    method, url, headers, body, _connect_timeout(limits.patience.connect_s)
                 )
                 answer.opened(response)
                 if not limits.stream:
@@ -98,6 +92,29 @@ class HttpClient:
         except (aiohttp.ClientError, OSError) as error:
             raise _before_headers(error) from error
         return answer
+
+    def _send(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        connect: aiohttp.ClientTimeout,
+    ) -> Awaitable[aiohttp.ClientResponse]:
+        proxy = self._options.proxy
+        if method == "POST" and body is not None and not proxy:  # all but a list of models
+            every = CIMultiDict(_HEADERS)
+            every.update(headers)
+            return post(self._session, url, every, body, connect)
+        return self._session.request(
+            method,
+            url,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            proxy=proxy or None,
+            timeout=connect,
+        )
 
     @property
     def open_connections(self) -> int:

@@ -7,16 +7,73 @@ library's matter, as is all that is not a body of bytes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from inspect import signature
 from typing import Any, cast
 
 import aiohttp
-from aiohttp import hdrs
+from aiohttp import ClientTimeout, hdrs
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
+from aiohttp.helpers import TimerNoop
 from aiohttp.http_writer import StreamWriter
 from multidict import CIMultiDict
+from yarl import URL
 
 _AT_ONCE_MOST = 32 * 1024  # bytes; a transport takes 64 KiB before it asks for a pause
+_ANSWER = {
+    *("self", "method", "url", "writer", "continue100", "timer", "request_info", "traces", "loop", "session"),
+    "stream_writer",
+}
+_READING = {
+    *("self", "timer", "skip_payload", "read_until_eof", "auto_decompress", "read_timeout", "read_bufsize"),
+    *("timeout_ceil_threshold", "max_line_size", "max_field_size", "max_headers"),
+}
+
+
+def _takes(function: Callable[..., Any], names: set[str]) -> bool:
+    return set(signature(function).parameters) == names
+
+
+# A later library may do it in another way: then it does it itself.
+_known = _takes(aiohttp.ClientResponse.__init__, _ANSWER) and _takes(
+    ResponseHandler.set_response_params, _READING
+)
+_NO_TIMER = TimerNoop()
+_BUFFER = 2**18  # bytes that wait for their reader before the socket is paused; the library's own number
+_SCHEMES = ("https", "http")
+
+
+async def post(
+    session: aiohttp.ClientSession, url: URL, headers: CIMultiDict[str], body: bytes, connect: ClientTimeout
+) -> aiohttp.ClientResponse:
+    """Send a request and wait for the answer's headers; `headers` are the session's and the request's own.
+
+    As the session's own `post` without what is not used here: redirects, cookies, proxies, tracing, the
+    library's other timeouts.  Raises a ClientError or TimeoutError.  Cancel: the socket is closed.
+    """
+    connector = session.connector
+    if not _known or connector is None or url.raw_user or url.raw_password or url.scheme not in _SCHEMES:
+        return await session.post(url, data=body, headers=headers, allow_redirects=False, timeout=connect)
+    loop: Any = connector._loop  # pyright: ignore[reportPrivateUsage] - it has no public name
+    request = Request("POST", url, headers=headers, data=body, loop=loop, timer=_NO_TIMER, session=session)
+    try:
+        connection = await connector.connect(request, [], connect)
+    except TimeoutError as error:
+        raise aiohttp.ConnectionTimeoutError(f"Connection timeout to host {url}") from error
+    protocol: Any = connection.protocol
+    try:
+        protocol.set_response_params(timer=_NO_TIMER, read_until_eof=True, read_bufsize=_BUFFER)
+        answer = await request.send(connection)
+        try:
+            return await answer.start(connection)
+        except BaseException:
+            answer.close()
+            raise
+    except BaseException:
+        connection.close()
+        raise
 
 
 class Request(ClientRequest):
@@ -37,7 +94,7 @@ class Request(ClientRequest):
 
     def update_body_from_data(self, body: Any, _stacklevel: int = 3) -> None:
         """Take the body, and say how long it is."""
-        if type(body) is bytes and len(body) <= _AT_ONCE_MOST:
+        if _known and type(body) is bytes and len(body) <= _AT_ONCE_MOST:
             self._raw = body
             self.headers[hdrs.CONTENT_LENGTH] = str(len(body))
         else:
@@ -52,7 +109,8 @@ class Request(ClientRequest):
         """Send the request; return the answer that is to be awaited.  Raises a ClientError."""
         raw, self._raw = self._raw, None
         protocol = cast("Any", conn.protocol)
-        if raw is None or protocol.writing_paused or (self.proxy and not self.is_ssl()):
+        waits = protocol.writing_paused or self._continue is not None
+        if raw is None or waits or (self.proxy and not self.is_ssl()):
             if raw is not None:
                 super().update_body_from_data(raw)
             return await super().send(conn)
