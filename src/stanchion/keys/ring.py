@@ -85,6 +85,8 @@ class KeyRing:
 
     def take(self, slot: KeySlot, found: Found, now: float) -> None:
         """Take what a key's source gave: nothing new, a candidate, or the first value, which is used at once."""
+        if not self._has(slot):
+            return
         care, before = self.cares[slot.name], slot.candidate
         care.source_code = ""
         care.read_at = now + slot.source.every_s
@@ -102,6 +104,8 @@ class KeyRing:
 
     def _struck(self, slot: KeySlot, strike: Strike, now: float) -> None:
         """Quarantine a key, and those that fall with it."""
+        if not self._has(slot):
+            return  # a reload took it away while a call was on its way: nobody asks with it again
         before, falling = slot.quarantine, self._falling(slot, strike.scope)
         resting = self._there_already(slot, strike, falling) if before is None else None
         if resting is None:
@@ -201,8 +205,14 @@ class KeyRing:
 
     def show(self, slot: KeySlot) -> None:
         """Show its state in the metrics."""
+        if not self._has(slot):
+            return
         for state in STATES:
             self.metrics.key_state.of(slot.name, state).set(int(state == slot.word))
+
+    def _has(self, slot: KeySlot) -> bool:
+        """Say whether it is one of ours: after a reload, calls may still finish with one that is not."""
+        return self.slots.get(slot.name) is slot
 
 
 def _not_known(key: str) -> Mapping[str, str]:

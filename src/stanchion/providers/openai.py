@@ -84,9 +84,11 @@ class OpenAIEndpoint:
         slot = self._spec.key
         if slot is None or lease is None:
             return
-        if isinstance(error, UpstreamError):
-            slot.failed(lease, error, self._spec.model, self._clock.now())
-        slot.give_back(lease, end)
+        try:
+            if isinstance(error, UpstreamError):
+                slot.failed(lease, error, self._spec.model, self._clock.now())
+        finally:
+            slot.give_back(lease, end)
 
     async def _ask(self, call: Call, started_at: float, lease: Lease | None) -> Reply:
         body, strip_usage = self._body(call)

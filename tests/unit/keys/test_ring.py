@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import NoReturn
 
 import pytest
 
+from stanchion.core.call import Body, Call, Operation
 from stanchion.core.reply import End
 from stanchion.core.secret import Secret
 from stanchion.keys.source import Found
+from stanchion.providers.http import HttpClient, HttpOptions
+from stanchion.providers.openai import EndpointSpec, OpenAIEndpoint
+from stanchion.providers.presets import PRESETS
 from stanchion.testing import virtual_time
 from tests.unit.keys.ringed import NEVER, NEW, OLD, Place, Ringed, fail, held, now, refused, spec, work
 
@@ -127,3 +132,42 @@ async def test_another_place_under_the_same_name_is_another_key() -> None:
     at = three()
     other = at.ring.slot(spec("a#ONE", organization="org-z"), Place(OLD, NEVER))
     assert other is not at.slots["ONE"]
+
+
+@virtual_time
+async def test_a_key_that_a_reload_took_away_is_refused_in_peace() -> None:
+    for gone in (True, False):  # no such key any more, or another one under its name
+        at = Ringed(ONE=Place(OLD))
+        old, source = at.slots["ONE"], Place(NEW)
+        lease = old.lease(now())
+        other = at.ring.slot(spec("a#ONE", project="p-2"), source)
+        at.ring.use([] if gone else [(other, source.read_now())])
+        old.failed(lease, refused(), "m", now())
+        old.give_back(lease, End.FAILED)
+        at.ring.take(old, Found(Secret("sk-late")), now())
+        at.ring.show(old)
+        assert (old.in_flight, held(old)) == (0, OLD)
+        assert at.state("ONE", "quarantined") == 0
+        assert at.state("ONE", "active") == (0 if gone else 1)
+        assert gone or (other.word, other.strikes) == ("active", 0)
+
+
+@virtual_time
+async def test_a_key_comes_back_also_where_looking_after_it_fails() -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    class Refusing(HttpClient):
+        async def open(self, *_: object, **__: object) -> NoReturn:
+            raise refused()
+
+    at = Ringed(ONE=Place(OLD))
+    slot = at.slots["ONE"]
+    slot.on_strike = broken
+    place = EndpointSpec(name="a/m", base_url="http://a", model="m", key=slot, preset=PRESETS["openai"])
+    http = Refusing(HttpOptions(), at.clock)
+    endpoint = OpenAIEndpoint(place, http, at.clock)
+    with pytest.raises(RuntimeError, match="broken"):
+        await endpoint(Call(operation=Operation.CHAT, body=Body({"model": "m"}), model="m"))
+    await http.aclose()
+    assert slot.in_flight == 0
