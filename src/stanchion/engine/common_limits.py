@@ -78,7 +78,8 @@ class CommonLimits:
         self._wanted.set()
 
     def _free(self, slot: str, holder: str) -> None:
-        self._freed.append((slot, holder))  # as many as calls are open, at most
+        if len(self._freed) < _WAITING_MOST:  # else it expires
+            self._freed.append((slot, holder))
         self._wanted.set()
 
     async def _tell(self) -> None:
@@ -88,12 +89,14 @@ class CommonLimits:
             await self._flush()
 
     async def _flush(self) -> None:
-        while self._changes:
-            now, self._changes = self._changes[:_TOGETHER_MOST], self._changes[_TOGETHER_MOST:]
-            await self._leased.change(now, (), "")
-        while self._freed:
-            slot, holder = self._freed.pop()
-            await self._leased.change((), (slot,), holder)
+        while self._changes or self._freed:
+            changes, self._changes = self._changes[:_TOGETHER_MOST], self._changes[_TOGETHER_MOST:]
+            freed, self._freed = self._freed[:_TOGETHER_MOST], self._freed[_TOGETHER_MOST:]
+            async with asyncio.TaskGroup() as group:  # they share their way to the store
+                if changes:
+                    group.create_task(self._leased.change(changes, (), ""))
+                for slot, holder in freed:
+                    group.create_task(self._leased.change((), (slot,), holder))
 
     def _on_lost(self) -> None:
         self._lost.set(1)

@@ -87,6 +87,7 @@ class Calm:
 
     def end(self, now: float) -> None:
         """Book what was taken."""
+        self._mirror.let_in(int(self._requests))
         for gauge in self._mirror.gauges:
             gauge.began(self.open)
             gauge.book(now, self._requests if gauge.kind == "requests" else self._tokens)

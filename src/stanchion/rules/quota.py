@@ -161,6 +161,10 @@ class Mirror:
                 self._grow(mark.gauge, now)
         self._heard(now, ticket, rates)
 
+    def let_in(self, calls: int) -> None:
+        """So many calls were let in that were counted together."""
+        self._let_in += calls
+
     def ended(self, now: float, ticket: Ticket, output: int) -> None:
         """The answer is at its end and had so many tokens."""
         for mark in ticket.marks:

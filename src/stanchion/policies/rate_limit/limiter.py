@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
-from stanchion.core.call import Body, Call, Operation
+from stanchion.core.call import Call, Operation
 from stanchion.core.clock import Clock
 from stanchion.core.errors import NotYet, Refused, Sent, UpstreamError
 from stanchion.core.rates import Rate
@@ -23,7 +23,7 @@ from stanchion.observe.metrics import Metrics
 from stanchion.policies.rate_limit.options import NO_QUOTA, Quota, RateLimitOptions, SharedLimits
 from stanchion.policies.rate_limit.together import Together
 from stanchion.rules.calm import Calm
-from stanchion.rules.charge import charge
+from stanchion.rules.charge import IMAGE_TOKENS, charge
 from stanchion.rules.quota import Mirror, Ticket
 from stanchion.wire.ratelimit_headers import RateReader, read_rates
 from stanchion.wire.ratelimit_words import read_refusal
@@ -58,8 +58,8 @@ class RateLimit:
         self._made: Mirror | None = None
         self._calm: Calm | None = None
         self._shown_at = -_SHOWN_EVERY_S
-        self._cleared: Body | None = None  # it was asked for and has room, and nothing was taken since
-        self._weighed: tuple[Body | None, int] = (None, 0)  # the charge of the call that was asked for last
+        self._cleared = ""  # which call was asked for and has room, if nothing was taken since
+        self._weighed = ("", 0)  # the charge of the call that was asked for last
 
     def ready_in(self, now: float, call: Call | None) -> float:
         """Say in how many seconds a call could be sent.  0 for one that never can: it is refused when sent."""
@@ -71,7 +71,7 @@ class RateLimit:
         mirror = self._mirror(now)
         tokens = self._charge(mirror, call) if call is not None else 1
         wait_s = 0.0 if mirror.too_large(tokens) else mirror.ready_in(now, tokens)
-        self._cleared = call.body if call is not None and wait_s == 0 else None
+        self._cleared = call.id if call is not None and wait_s == 0 else ""
         return wait_s
 
     def fill(self) -> float:
@@ -93,10 +93,10 @@ class RateLimit:
         now = self._clock.now()
         calm = self._calm
         if calm is not None and calm.has(now, tokens := _most_tokens(call)):
-            return self._in_calm(call, service, calm, calm.take(tokens))
+            return self._in_calm(call, service, calm, calm.take(tokens), now)
         return self._booked(call, service, now)
 
-    async def _in_calm(self, call: Call, service: Service, calm: Calm, turn: int) -> Reply:
+    async def _in_calm(self, call: Call, service: Service, calm: Calm, turn: int, at: float) -> Reply:
         """Pass on a call that is far from every limit."""
         try:
             reply = await service(call)
@@ -106,7 +106,7 @@ class RateLimit:
                 now = self._clock.now()
                 calm.end(now)  # not as far as was thought
                 mirror = self._mirror(now)
-                self._say_again(mirror, call, error, understood=self._failed(mirror, Ticket(now, ()), error))
+                self._say_again(mirror, call, error, understood=self._failed(mirror, Ticket(at, ()), error))
             raise
         return reply.on_end(partial(self._ended_in_calm, calm, turn, reply))
 
@@ -122,16 +122,22 @@ class RateLimit:
         mirror = self._mirror(now)
         tokens = self._charge(mirror, call)
         self._refuse_too_large(mirror, tokens)
-        if self._cleared is not call.body:
+        if self._cleared != call.id:
             wait_s = mirror.ready_in(now, tokens)
             if wait_s > 0:
                 raise NotYet(wait_s)
-        self._cleared = None
+        self._cleared = ""
         ticket, together, holder = mirror.take(now, tokens), self._together, ""
         if together is not None:
             holder = await together.take(mirror, ticket, call)
         try:
             reply = await service(call)
+        except NotYet:  # something below has no room: nothing was sent
+            mirror.unsent(ticket)
+            if together is not None:
+                together.left(holder)
+            self._changed()
+            raise
         except UpstreamError as error:
             understood = self._failed(mirror, ticket, error)
             if together is not None:
@@ -226,22 +232,23 @@ class RateLimit:
             careful = self._learn and quota.careful
             news = together.news if together is not None else None
             self._made = Mirror(now, quota.ceilings, quota.starts, careful=careful, news=news)
-            if together is None and not quota.ceilings.all():
+            if together is None and not quota.reserves_output and not quota.ceilings.all():
                 self._calm = Calm(self._made)
         return self._made
 
     def _charge(self, mirror: Mirror, call: Call) -> int:
         if not mirror.wants_charge:
             return 1
-        if self._weighed[0] is not call.body:  # asked for before it is sent, and then sent: weighed once
+        if self._weighed[0] != call.id:  # asked for before it is sent, and then sent: weighed once
             tokens = charge(call.body.fields, reserves_output=self._quota.reserves_output)
-            self._weighed = (call.body, tokens)
+            self._weighed = (call.id, tokens)
         return self._weighed[1]
 
 
 def _most_tokens(call: Call) -> int:
-    """Return a bound of what a call is charged, for a glance: its bytes are at least as many."""
-    return len(call.body.raw)
+    """Return a bound of what a call is charged, for a glance: its bytes, and what images cost."""
+    raw = call.body.raw
+    return len(raw) + IMAGE_TOKENS * raw.count(b"image")
 
 
 def _refusals(call: Call, endpoint: str) -> int:
