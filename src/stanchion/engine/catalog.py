@@ -50,16 +50,18 @@ class Catalog:
 
     def adopt(self, older: Catalog) -> None:
         """Take over the endpoints of an older catalog whose settings did not change: their health stays."""
-        if self._settings.health == older._settings.health and (
-            self._settings.attempt_timeout == older._settings.attempt_timeout
-            and _places(self._settings) == _places(older._settings)
-            and self._settings.rate_limit == older._settings.rate_limit
-            and _limits(self._settings) == _limits(older._settings)
+        mine, old = self._settings, older._settings
+        if (mine.health, mine.attempt_timeout, mine.rate_limit) != (
+            old.health,
+            old.attempt_timeout,
+            old.rate_limit,
         ):
-            mine = {slot for slot, _ in self.keys}  # another key's endpoint would keep its secret
-            self._made.update(
-                {spec: made for spec, made in older._made.items() if spec.key is None or spec.key in mine}
-            )
+            return
+        kept = {slot for slot, _ in self.keys}  # another key's endpoint would keep its secret
+        for spec, made in older._made.items():
+            provider = spec.name.partition("/")[0]
+            if _bounds(mine, provider) == _bounds(old, provider) and (spec.key is None or spec.key in kept):
+                self._made[spec] = made
 
     def route(self, call: Call) -> Sequence[str]:
         """Return the targets of a call, in order.  Raises UnknownModel, which names the nearest."""
@@ -219,13 +221,10 @@ class Catalog:
         self._made = {spec: made for spec, made in self._made.items() if id(made) in used}
 
 
-def _limits(settings: Settings) -> dict[str, LimitSettings]:
-    return {name: each.limits for name, each in settings.providers.items()}
-
-
-def _places(settings: Settings) -> dict[str, int]:
-    """Return how many calls may be open at each provider."""
-    return {name: each.open_most for name, each in settings.providers.items()}
+def _bounds(settings: Settings, provider: str) -> tuple[LimitSettings, int] | None:
+    """Return what bounds the calls to a provider's endpoints; None where it is not there."""
+    found = settings.providers.get(provider)
+    return (found.limits, found.open_most) if found is not None else None
 
 
 def _options(route: RouteSettings) -> dict[type[Any], Any]:

@@ -197,3 +197,17 @@ def test_what_is_kept_for_models_that_callers_make_up_is_bounded(tmp_path: Path)
         found.endpoints(f"a/made-up-{number}")
     assert len(found._endpoints) <= 1000
     assert len(found._made) <= 1000
+
+
+def test_endpoints_whose_provider_did_not_change_are_kept_when_another_comes_or_goes(tmp_path: Path) -> None:
+    one = "[providers.one]\nbase_url = 'http://a/v1'\nauth = 'none'\nopen_most = 3\n"
+    two = "[providers.two]\nbase_url = 'http://b/v1'\nauth = 'none'\n"
+    older, _ = catalog(one, tmp_path)
+    kept = older.endpoints("one/m")
+    newer, made = catalog(one + two, tmp_path)
+    newer.adopt(older)
+    assert newer.endpoints("one/m")[0][0] is kept[0][0]
+    changed, _ = catalog(one.replace("3", "4") + two, tmp_path)
+    changed.adopt(newer)
+    assert changed.endpoints("one/m")[0][0] is not kept[0][0]
+    assert made == []
