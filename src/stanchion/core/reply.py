@@ -1,12 +1,14 @@
 """A Reply is always a stream of Chunks with one reader; a whole answer is a stream of one chunk.
 
 It ends exactly once: COMPLETED, FAILED or CANCELLED.  Hooks at the end are synchronous, so they cannot
-be cut half-way; what must do I/O then goes to the engine's outbox.
+be cut half-way; what must do I/O then goes to the engine's outbox.  One that is dropped unclosed ends too, when
+it is collected: as CANCELLED, with a ResourceWarning.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import logging
 import warnings
@@ -74,6 +76,7 @@ class Reply:
         "_feed",
         "_hooks",
         "_kept",
+        "_loop",
         "_stages",
         "_top",
         "end",
@@ -83,10 +86,13 @@ class Reply:
         "usage",
     )
 
-    def __init__(self, head: Head, source: Source) -> None:
+    def __init__(self, head: Head, source: Source, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """`loop` is the running one: who has it at hand spares us asking, which costs a call of the kernel's."""
+        self.end: End | None = End.FAILED  # if there is none, there is nothing to close
+        self._loop = loop or asyncio.get_running_loop()
+        self.end = None
         self.head = head
         self.usage: Usage | None = None  # settled by the time the hooks run
-        self.end: End | None = None
         self.error: BaseException | None = None  # with which it failed
         self.first_at: float | None = None  # when the first chunk came, on the loop's clock
         self._top = source
@@ -96,18 +102,26 @@ class Reply:
         self._kept: Chunk | None = None  # the first chunk, waited for and not yet read
 
     @classmethod
-    def whole(cls, head: Head, chunk: Chunk, usage: Usage | None = None, *, at: float | None = None) -> Self:
+    def whole(
+        cls,
+        head: Head,
+        chunk: Chunk,
+        usage: Usage | None = None,
+        *,
+        at: float | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> Self:
         """Make the reply of a whole answer that is already here, since `at` on the loop's clock; else now."""
-        reply = cls(head, _ENDED)
+        reply = cls(head, _ENDED, loop)
         reply._kept = chunk
         reply.usage = usage
-        reply.first_at = asyncio.get_running_loop().time() if at is None else at
+        reply.first_at = reply._loop.time() if at is None else at
         return reply
 
     @classmethod
-    def fed(cls, head: Head, feed: Feed) -> Self:
+    def fed(cls, head: Head, feed: Feed, loop: asyncio.AbstractEventLoop | None = None) -> Self:
         """Make the reply of a source that can be asked without waiting."""
-        reply = cls(head, feed)
+        reply = cls(head, feed, loop)
         reply._feed = feed
         return reply
 
@@ -200,7 +214,7 @@ class Reply:
             await self._finish(End.FAILED, error)
             raise
         if self.first_at is None:
-            self.first_at = asyncio.get_running_loop().time()
+            self.first_at = self._loop.time()
         return chunk
 
     def __aiter__(self) -> Self:
@@ -214,8 +228,23 @@ class Reply:
             await self.aclose()
 
     def __del__(self) -> None:
-        if self.end is None:
+        if self.end is None:  # the collector may run in any thread
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left who counts
+                self._loop.call_soon_threadsafe(self._give_up)
             warnings.warn("a Reply was never closed", ResourceWarning, stacklevel=1, source=self)
+
+    def _give_up(self) -> None:
+        """End a reply that nobody holds any more: what it holds itself is given back, and nothing waits."""
+        closing = self._finish(End.CANCELLED, None)
+        try:
+            closing.send(None)  # as far as it goes without waiting: a socket is closed at once
+            closing.close()
+        except StopIteration:
+            pass
+        except Exception as error:  # noqa: BLE001 - whatever a source raises: nobody is there to hear it
+            log.debug("reply.given_up: %s", type(error).__name__)
+        finally:
+            self._settle(End.CANCELLED, None)
 
 
 class _Nothing:

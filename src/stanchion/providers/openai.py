@@ -136,7 +136,7 @@ class OpenAIEndpoint:
             if written > 20:
                 # a moving average over about ten answers
                 self._tokens_per_s += (written / max(0.001, now - started_at) - self._tokens_per_s) * 0.1
-        return Reply.whole(head, chunk, usage, at=now)
+        return Reply.whole(head, chunk, usage, at=now, loop=self._clock.loop)
 
     def _estimate(self, call: Call, seconds: float) -> Usage:
         """Estimate what an answer cost that nobody waited for: the prompt, and what was written so far."""
@@ -163,7 +163,7 @@ class OpenAIEndpoint:
             prompt_bytes=len(call.body.raw),
         )
         source = EventStream(answer, rules, call.trail, blank)
-        reply = Reply.fed(head, source)
+        reply = Reply.fed(head, source, self._clock.loop)
         source.reply = reply
         return reply
 
