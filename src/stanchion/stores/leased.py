@@ -149,10 +149,7 @@ class LeasedLimits:
 
     async def _rejoin(self) -> None:
         """Tell the store what happened meanwhile, then let it decide.  Raises StoreLost, TimeoutError."""
-        while self._owed:
-            names, holder = self._owed[0]
-            await self._soon(self._remote.change((), names, holder))
-            self._owed.popleft()
+        await self._repay()  # first: who holds a slot again is entered below
         for holder, held in self._local.held().items():
             slots = [Slot(name, _ANY, left_s) for name, left_s in held]
             await self._soon(self._remote.take((), slots, holder))
@@ -160,9 +157,22 @@ class LeasedLimits:
         for start in range(0, len(deep), _TOGETHER_MOST):
             told = [Change(name, hold_s=depth_s) for name, depth_s in deep[start : start + _TOGETHER_MOST]]
             await self._soon(self._remote.change(told, (), self._member))
+        await (
+            self._repay()
+        )  # what calls that ended meanwhile owe.  From here on nothing is waited for: none is missed
         self._fewer_from = self._clock.now() + self._options.dead_s
         self.lost = False
         self._on_back()
+
+    async def _repay(self) -> None:
+        """Give back to the store all slots that are owed to it.  Raises StoreLost, TimeoutError."""
+        while self._owed:
+            names, holder = owed = self._owed.popleft()  # at once: a full queue drops its first
+            try:
+                await self._soon(self._remote.change((), names, holder))
+            except BaseException:
+                self._owed.appendleft(owed)
+                raise
 
 
 def _for_remote(change: Change) -> Change:

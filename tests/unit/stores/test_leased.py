@@ -300,3 +300,47 @@ async def test_a_caller_that_leaves_is_no_sign_of_a_lost_store() -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(one.limits.take([Take("m", 1.0, 10.0)], (), "h"), 0.05)
     assert one.told == []
+
+
+@virtual_time
+async def test_a_slot_given_back_while_the_store_is_told_is_not_left_there() -> None:
+    store, one, other = await two()
+    slot = Slot("s", 2, 600.0)
+    for call in ("x", "y"):
+        await one.limits.take((), [slot], call)
+    store.away = True
+    await one.limits.check()
+    store.away, store.slow_s = False, 0.1
+
+    async def ends(call: str, at: float) -> None:
+        await asyncio.sleep(at)
+        await one.limits.change((), ["s"], call)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(one.limits.check())  # the beat until 0.1, then one call after the other
+        group.create_task(ends("x", 0.15))
+        group.create_task(ends("y", 0.35))  # while the first is given back
+    assert not one.limits.lost
+    for call in ("v", "w"):
+        assert (await other.limits.take((), [slot], call)).wait_s == 0
+
+
+@virtual_time
+async def test_what_is_owed_to_a_store_that_is_lost_again_is_owed_on() -> None:
+    store, one, other = await two()
+    await one.limits.take((), [Slot("s", 1, 600.0)], "x")
+    store.away = True
+    await one.limits.change((), ["s"], "x")
+    store.away, store.slow_s = False, 0.2
+
+    async def goes_away() -> None:
+        await asyncio.sleep(0.3)  # while the slot is given back
+        store.away = True
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(one.limits.check())
+        group.create_task(goes_away())
+    assert one.limits.lost
+    store.away, store.slow_s = False, 0.0
+    await one.limits.check()
+    assert (await other.limits.take((), [Slot("s", 1, 600.0)], "y")).wait_s == 0
