@@ -21,6 +21,7 @@ from stanchion.stores.protocols import EPOCH_S, StoreLost
 
 T = TypeVar("T")
 BUSY_S = 2.0  # a step waits so long for other processes
+_CLOSE_S = 2.0  # closing waits so long for what was submitted; the rest is given up
 _WAITING_MOST = 20_000  # steps; beyond it one is refused: the disk is too slow for what is asked
 _OPENINGS = 20  # tries to open: while another process makes the file, SQLite answers "locked" without waiting
 
@@ -33,6 +34,7 @@ class SqliteFile:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stanchion-sqlite")
         self._connection: sqlite3.Connection | None = None
         self._waiting = 0
+        self._given_up = False  # what still waits is not done any more
 
     async def run(self, step: Callable[[sqlite3.Connection, float], T]) -> T:
         """Run `step(connection, now)` as one transaction and return what it returned."""
@@ -56,20 +58,27 @@ class SqliteFile:
         self._waiting -= 1
 
     async def aclose(self) -> None:
-        """Close, when what was submitted is done."""
-
-        def close() -> None:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-
+        """Close, when what was submitted is done; after a while without it: who waits for that gets StoreLost."""
         try:
-            await asyncio.wrap_future(self._thread.submit(close))
+            closed = asyncio.wrap_future(self._thread.submit(self._close))
         except RuntimeError:
             return  # closed before
         self._thread.shutdown(wait=False)
+        try:  # `wait` leaves it alone: it is closed in any case, at the latest after the step that runs now
+            done, _ = await asyncio.wait((closed,), timeout=_CLOSE_S)
+        finally:
+            self._given_up = True
+        for each in done:
+            each.result()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _step(self, step: Callable[[sqlite3.Connection, float], T]) -> T:
+        if self._given_up:
+            raise StoreLost(f"{self._path} was closed")
         try:
             if self._connection is None:
                 self._connection = self._open()
@@ -103,7 +112,7 @@ class SqliteFile:
                 return connection
             except sqlite3.OperationalError:
                 connection.close()
-                if not left:
+                if not left or self._given_up:
                     raise
                 threading.Event().wait(0.05)
         raise AssertionError("the last try raises")

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 
 from stanchion.rules.meter import Meter
 from stanchion.stores.memory import FORGET_S, SLOT_WAIT_LEAST_S, apply
@@ -24,7 +25,8 @@ class SqliteLimits:
         try:
             return await asyncio.wrap_future(step)
         except asyncio.CancelledError:
-            self._file.submit(lambda db, now: _undo(db, now, step, takes, slots, holder))
+            with suppress(StoreLost):  # closed or full: it expires, and the caller is cancelled all the same
+                self._file.submit(lambda db, now: _undo(db, now, step, takes, slots, holder))
             raise
 
     async def change(self, changes: Sequence[Change], free: Sequence[str], holder: str) -> None:
