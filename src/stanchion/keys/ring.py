@@ -31,7 +31,8 @@ Quota = Callable[[str], Mapping[str, str]]  # of a key by name: by model, what i
 class Care:
     """What is due for one key, on the loop's clock."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, replaces: KeySlot | None) -> None:
+        self.replaces = replaces  # the key that had its name before a reload, until its own value is known
         self.read_at = now
         self.check_at = now
         self.refusals = 0  # of the present candidate
@@ -72,8 +73,11 @@ class KeyRing:
             for state in STATES:
                 self.metrics.key_state.of(gone, state).set(0)
         for slot, found in keys:
-            if before.get(slot.name) is not slot:
-                self.cares[slot.name] = Care(now)
+            old = before.get(slot.name)
+            if old is not slot:
+                if old is not None and old.active is None:  # replaced before it had a value
+                    old = self.cares[slot.name].replaces
+                self.cares[slot.name] = Care(now, old)
             slot.siblings = tuple(
                 each for each, _ in keys if each is not slot and each.spec.provider == slot.spec.provider
             )
@@ -98,6 +102,9 @@ class KeyRing:
         if candidate is not before:
             care.check_at, care.refusals = now, 0
         if empty:
+            old, care.replaces = care.replaces, None
+            if old is not None:
+                _carry_over(old, slot)
             self.show(slot)
 
     # --- quarantine -----------------------------------------------------------------------------------
@@ -213,6 +220,20 @@ class KeyRing:
     def _has(self, slot: KeySlot) -> bool:
         """Say whether it is one of ours: after a reload, calls may still finish with one that is not."""
         return self.slots.get(slot.name) is slot
+
+
+def _carry_over(old: KeySlot, slot: KeySlot) -> None:
+    """Let a key rest on that rested under other settings, if its value is the same.
+
+    What a provider said of it does not hold at another base URL; a person's word does.
+    """
+    if old.active is None or slot.active is None or old.active.secret != slot.active.secret:
+        return
+    resting, same_place = old.quarantine, old.spec.base_url == slot.spec.base_url
+    if same_place:
+        slot.strikes = old.strikes
+    if resting is not None and (same_place or math.isinf(resting.due)):
+        slot.rest(resting)
 
 
 def _not_known(key: str) -> Mapping[str, str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import NoReturn
 
 import pytest
+from msgspec import structs
 
 from stanchion.core.call import Body, Call, Operation
 from stanchion.core.reply import End
@@ -171,3 +173,58 @@ async def test_a_key_comes_back_also_where_looking_after_it_fails() -> None:
         await endpoint(Call(operation=Operation.CHAT, body=Body({"model": "m"}), model="m"))
     await http.aclose()
     assert slot.in_flight == 0
+
+
+def by_hand(at: Ringed) -> None:
+    at.ring.ordered(at.slots["ONE"], "operator", NEVER, by_call=False)
+
+
+def by_its_provider(at: Ringed) -> None:
+    fail(at.slots["ONE"], refused())
+
+
+@pytest.mark.parametrize(
+    ("rests", "value", "url", "word"),
+    [
+        (by_hand, OLD, "http://a", "quarantined"),
+        (by_hand, OLD, "http://b", "quarantined"),
+        (by_hand, NEW, "http://a", "active"),
+        (by_its_provider, OLD, "http://a", "quarantined"),
+        (by_its_provider, OLD, "http://b", "active"),  # that may be why it was refused
+        (by_its_provider, NEW, "http://a", "active"),
+    ],
+)
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_key_rests_on_under_new_settings_if_its_value_is_the_same(
+    rests: Callable[[Ringed], None], value: str, url: str, word: str, *, slow: bool
+) -> None:
+    @virtual_time
+    async def run() -> None:
+        at = Ringed(ONE=Place(OLD))
+        old, source = at.slots["ONE"], Place(value)
+        rests(at)
+        other = at.ring.slot(structs.replace(spec("a#ONE", project="p-2"), base_url=url), source)
+        if slow:  # and changed once more before its source was read
+            at.ring.use([(at.ring.slot(spec("a#ONE", project="p-1"), source), None)])
+            at.ring.use([(other, None)])
+            await at.watch.first()
+        else:
+            at.ring.use([(other, source.read_now())])
+        assert other is not old
+        assert (other.word, at.state("ONE", word)) == (word, 1)
+        if word == "quarantined":
+            assert (other.quarantine, other.strikes) == (old.quarantine, old.strikes)
+
+    run()
+
+
+@virtual_time
+async def test_a_quarantine_that_was_carried_over_ends_as_any_other() -> None:
+    at = Ringed(ONE=Place(OLD))
+    by_hand(at)
+    source = Place(OLD)
+    other = at.ring.slot(spec("a#ONE", project="p-2"), source)
+    at.ring.use([(other, source.read_now())])
+    assert other.quarantine is not None
+    at.ring.release(other.quarantine, "order")
+    assert other.word == "active"
