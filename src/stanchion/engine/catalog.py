@@ -25,6 +25,7 @@ from stanchion.providers.presets import PRESETS, Preset
 
 Make = Callable[[EndpointSpec], Endpoint]
 Slots = Callable[[KeySpec, KeySource], KeySlot]
+ReadKeys = Mapping[str, Found | None]  # by the key's name; None where reading takes a while
 Keyed = tuple[KeySlot | None, float]  # a key with its weight; None where none is needed
 _TARGETS_MOST = 1000  # callers name models: what is kept for them is bounded
 
@@ -33,16 +34,24 @@ class Catalog:
     """The targets of one configuration."""
 
     def __init__(
-        self, settings: Settings, environ: Mapping[str, str], make: Make, slots: Slots = KeySlot
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        make: Make,
+        slots: Slots = KeySlot,
+        read: ReadKeys | None = None,
     ) -> None:
-        """`slots` finds or makes the key of a spec.  Raises SettingsError for a key that cannot be read."""
+        """`slots` finds or makes the key of a spec; what was not `read` before is read now.
+
+        Raises SettingsError for a key that cannot be read.
+        """
         self._settings = settings
         self._make = make
         self._presets = {name: _preset(each) for name, each in settings.providers.items()}
         self.keys: list[tuple[KeySlot, Found | None]] = []  # with what those held that are read at once
         self._environ = environ
         self._slots = slots
-        self._keys = {name: self._keys_of(name) for name in settings.providers}
+        self._keys = {name: self._keys_of(name, read or {}) for name in settings.providers}
         self._endpoints: OrderedDict[str, Sequence[tuple[Endpoint, float]]] = OrderedDict()
         self._made: dict[EndpointSpec, Endpoint] = {}
         self._targets: dict[str, Sequence[str]] = {}
@@ -185,7 +194,7 @@ class Catalog:
             made.append((self._made[spec], settings.weight * share))
         return made
 
-    def _keys_of(self, name: str) -> Sequence[Keyed]:
+    def _keys_of(self, name: str, read: ReadKeys) -> Sequence[Keyed]:
         """Return a provider's keys.  Raises SettingsError by name, never by value."""
         settings, preset = self._settings.providers[name], self._presets[name]
         asked = _asked(settings, preset, self._environ)
@@ -204,7 +213,7 @@ class Catalog:
                 project=place.settings.project,
             )
             try:
-                found = place.source.read_now()
+                found = read[spec.name] if spec.name in read else place.source.read_now()
             except SourceFailed as error:
                 raise SettingsError(f"providers.{name}: {error}") from None
             slot = self._slots(spec, place.source)
@@ -219,6 +228,18 @@ class Catalog:
     def _forget_unused(self) -> None:
         used = {id(endpoint) for each in self._endpoints.values() for endpoint, _ in each}
         self._made = {spec: made for spec, made in self._made.items() if id(made) in used}
+
+
+def read_keys(settings: Settings, environ: Mapping[str, str]) -> ReadKeys:
+    """Read all keys of these settings that can be read at once.  Raises SettingsError.
+
+    A file system may be gone: who serves calls asks this in a thread.
+    """
+    return {slot.name: found for slot, found in Catalog(settings, environ, _make_none).keys}
+
+
+def _make_none(spec: EndpointSpec) -> Endpoint:
+    raise AssertionError(f"{spec.name} is not to be called")
 
 
 def _bounds(settings: Settings, provider: str) -> tuple[LimitSettings, int] | None:

@@ -19,7 +19,7 @@ from stanchion.core.errors import StanchionError
 from stanchion.core.reply import Reply
 from stanchion.core.secret import Secret
 from stanchion.core.service import Service
-from stanchion.engine.catalog import Catalog
+from stanchion.engine.catalog import Catalog, ReadKeys
 from stanchion.engine.common_limits import CommonLimits
 from stanchion.engine.config import Loaded
 from stanchion.engine.outbox import Outbox
@@ -109,12 +109,15 @@ class Engine:
             call = call.having(options={**options, **call.options})
         return self._service(call)
 
-    def reload(self, loaded: Loaded) -> None:
-        """Take new settings.  Calls in flight finish under the old ones; raises SettingsError and keeps them."""
+    def reload(self, loaded: Loaded, read: ReadKeys | None = None) -> None:
+        """Take new settings.  Calls in flight finish under the old ones; raises SettingsError and keeps them.
+
+        `read` are the keys that were read in a thread; what is not among them is read here.
+        """
         before = self.loaded
         self.loaded = loaded
         try:
-            self._build(self._catalog)
+            self._build(self._catalog, read)
         except BaseException:
             self.loaded = before
             self.metrics.reloads.of("refused").inc()
@@ -162,9 +165,9 @@ class Engine:
         task.add_done_callback(self._running.discard)
         return task
 
-    def _build(self, older: Catalog | None) -> None:
+    def _build(self, older: Catalog | None, read: ReadKeys | None = None) -> None:
         settings = self.settings
-        catalog = Catalog(settings, self.loaded.environ, self._endpoint, self.keys.slot)
+        catalog = Catalog(settings, self.loaded.environ, self._endpoint, self.keys.slot, read)
         if older is not None:
             catalog.adopt(older)
         self._service: Service = call_stack(

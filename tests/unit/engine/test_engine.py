@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections import UserDict
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from stanchion.core.errors import SettingsError, UnknownModel
-from stanchion.engine.config import load
+from stanchion.engine.config import Loaded, load
 from stanchion.engine.engine import Engine
 from stanchion.engine.watch import Watch
-from stanchion.testing import chat_call
+from stanchion.testing import chat_call, virtual_time
 
 TEXT = "[providers.{name}]\nbase_url = 'http://127.0.0.1:9/v1'\nauth = 'none'\nmodels = ['{name}-*']\n"
 
 
-def loaded(tmp_path: Path, *names: str, more: str = ""):
+def loaded(tmp_path: Path, *names: str, more: str = "", **environ: str) -> Loaded:
     file = tmp_path / "s.toml"
     file.write_text("".join(TEXT.format(name=name) for name in names) + more, encoding="utf-8")
-    return load(file, environ={})
+    return load(file, environ=environ)
 
 
 async def serves(engine: Engine, model: str) -> bool:
@@ -61,11 +64,70 @@ def test_a_file_that_became_bad_keeps_the_old_settings(
             assert await watch.reload() is False
             assert engine.loaded is first
             assert [record.getMessage() for record in caplog.records] == ["settings.refused"]
+            assert engine.metrics.reloads.of("refused").value == 1
             loaded(tmp_path, "c", "d")
             assert await watch.reload() is True
             assert await serves(engine, "c-1")
 
     asyncio.run(run())
+
+
+class OffTheLoop(UserDict[str, str]):
+    """An environment that takes the file away which it names, when the loop's own thread asks for it."""
+
+    def __getitem__(self, name: str) -> str:
+        if threading.current_thread() is threading.main_thread():
+            Path(self.data[name]).unlink(missing_ok=True)
+        return self.data[name]
+
+
+def test_a_reload_reads_no_key_on_the_loop(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("sk-canary", encoding="utf-8")
+    key.chmod(0o600)
+
+    async def run() -> None:
+        async with Engine(loaded(tmp_path, "a")) as engine:
+            more = "[providers.x]\nbase_url='http://x'\nkey_env='K'\n"
+            new = loaded(tmp_path, "a", more=more, K_FILE=str(key))
+            new = structs.replace(new, environ=OffTheLoop(K_FILE=str(key)))
+            assert await Watch(engine, lambda: new).reload() is True
+            assert [slot.word for slot in engine.keys.slots.values()] == ["active"]
+            assert not key.exists()
+
+    asyncio.run(run())
+
+
+def test_a_file_system_that_is_gone_keeps_the_old_settings_and_the_loop_going(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    back = threading.Event()
+
+    @virtual_time
+    async def run() -> None:
+        first, new = loaded(tmp_path, "a"), loaded(tmp_path, "c")
+        reads = list[int]()
+
+        def read() -> Loaded:
+            reads.append(threading.get_ident())
+            back.wait(20.0)
+            return new
+
+        async with Engine(first) as engine:
+            watch = Watch(engine, read)
+            for waited_s in (10.0, 20.0):  # the second time no further thread is left hanging
+                assert await watch.reload() is False
+                assert asyncio.get_running_loop().time() == waited_s
+            assert (engine.loaded, len(reads)) == (first, 1)
+            assert engine.metrics.reloads.of("refused").value == 2
+            assert len(caplog.records) == 2
+            assert all("the file system" in vars(record)["facts"]["why"] for record in caplog.records)
+            back.set()
+
+    try:
+        run()
+    finally:
+        back.set()
 
 
 def test_settings_that_cannot_work_leave_no_task_behind(tmp_path: Path) -> None:
