@@ -72,7 +72,8 @@ class Watch:
                 await _ended(self._reading)
             self._reading = asyncio.get_running_loop().run_in_executor(None, self._read_now)
             await _ended(self._reading)
-            return self._reading.result()
+            read, self._reading = self._reading.result(), None  # keys are not kept here
+            return read
         except SettingsError:
             self._engine.metrics.reloads.of("refused").inc()
             raise
