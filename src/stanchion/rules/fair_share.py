@@ -97,8 +97,7 @@ class FairShare(Generic[E]):
             flow.start -= entry.cost / flow.weight
         entry.waiting = True
         self._add(flow, entry, front=True)
-        if not flow.parked:
-            self._place(flow, entry.number)
+        self._place(flow, entry.number)
 
     def head(self) -> E | None:
         """Return whose turn it is; None if nobody waits who may be served."""
@@ -140,9 +139,9 @@ class FairShare(Generic[E]):
             flow.entries = deque(each for each in flow.entries if each.waiting)
 
     def park(self, caller: str) -> None:
-        """Pass this caller over until `unpark`."""
+        """Pass this caller over until `unpark`.  One who has nothing waiting is not parked."""
         flow = self._flows.get(caller)
-        if flow is not None and not flow.parked:
+        if flow is not None and flow.live and not flow.parked:
             flow.parked, flow.number = True, -1
 
     def unpark(self, caller: str) -> None:
@@ -204,7 +203,9 @@ class FairShare(Generic[E]):
                 self._patience = len(self._flows)
 
     def _place(self, flow: _Flow[E], number: int = 0) -> None:
-        """Put a caller in the heap; where it stood before counts no longer."""
+        """Put a caller in the heap; where it stood before counts no longer.  One that is parked stands nowhere."""
+        if flow.parked:
+            return
         self._last += 1
         flow.number = number or self._last
         heappush(self._heap, (flow.start, flow.number, flow))
