@@ -81,6 +81,7 @@ class EndpointStack:
         self._places = Places(provider_settings.open_most if provider_settings is not None else 0)
         self._model = model
         self._key = key  # its quarantine stands beside health: it is one for all models
+        self._wakes: list[Callable[[], None]] = []  # for the key, which outlives this endpoint
         self._health = Health(name, settings.health, metrics, clock, keyed=key is not None)
         self._rate_limit = RateLimit(name, settings.rate_limit, metrics, clock, quota, shared.limits)
         self._service = stack(
@@ -131,7 +132,13 @@ class EndpointStack:
         self._places.watch(wake)
         self._rate_limit.watch(wake)
         if self._key is not None:
-            self._key.watch(wake)
+            if not self._wakes:
+                self._key.watch(self._key_is_back)
+            self._wakes.append(wake)
+
+    def _key_is_back(self) -> None:
+        for wake in self._wakes:
+            wake()
 
     def __call__(self, call: Call, /) -> Awaitable[Reply]:
         """Answer from this endpoint."""

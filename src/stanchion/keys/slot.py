@@ -96,7 +96,7 @@ class KeySlot:
         self.on_strike: OnStrike | None = None
         self.on_worked: Callable[[KeySlot, Quarantine], None] | None = None
         self._cool: dict[str, float] = {}  # models that this key may not ask: until when
-        self._wakes: list[Callable[[], Callable[[], None] | None]] = []
+        self._wakes: list[weakref.WeakMethod[Callable[[], None]]] = []
 
     @property
     def active(self) -> KeyVersion | None:
@@ -234,10 +234,9 @@ class KeySlot:
         self.wake()
 
     def watch(self, wake: Callable[[], None]) -> None:
-        """Call `wake` when the key may be used earlier than it said.  A method is held weakly."""
-        held: Callable[[], Callable[[], None] | None]
-        held = weakref.WeakMethod(wake) if hasattr(wake, "__self__") else lambda: wake
-        self._wakes = [each for each in self._wakes if each() is not None] + [held]
+        """Call `wake`, a method, when the key may be used earlier than it said.  It is held weakly."""
+        self._wakes = [each for each in self._wakes if each() is not None]
+        self._wakes.append(weakref.WeakMethod(wake))
 
     def wake(self) -> None:
         """Wake who waits for this key."""
