@@ -155,17 +155,19 @@ class Unavailable(StanchionError):
 class NotYet(Unavailable):
     """The endpoint that was chosen has no room for the call after all: what it shares with others was used by them.
 
-    Nothing was sent.  The call goes back to the head of its line, and not to this endpoint before `wait_s`.
+    Nothing was sent.  The call goes back to the head of its line, and not to this endpoint before `wait_s`;
+    if that is not `firm`, it is a guess, and a wake of the endpoint ends it.
     """
 
     code = "no_room_yet"
 
-    def __init__(self, wait_s: float, **facts: Any) -> None:
+    def __init__(self, wait_s: float, *, firm: bool = True, **facts: Any) -> None:
         super().__init__(f"no room for {wait_s:.3g} s", retry_after_s=wait_s, **facts)
         self.wait_s = wait_s
+        self.firm = firm
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.wait_s,)
+        return type(self), (self.wait_s,), {"firm": self.firm}
 
 
 class SettingsError(StanchionError):

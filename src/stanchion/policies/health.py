@@ -12,7 +12,7 @@ from functools import partial
 
 from stanchion.core.call import Call
 from stanchion.core.clock import Clock
-from stanchion.core.errors import Refused, Unavailable, UpstreamError
+from stanchion.core.errors import NotYet, Refused, Unavailable, UpstreamError
 from stanchion.core.reply import End, Reply
 from stanchion.core.service import Service
 from stanchion.observe.logs import log_event
@@ -93,7 +93,7 @@ class Health:
             breaker.left_badly(now, ticket, at_once=error.permanent)
         if breaker.state is not self._was:
             self._changed(breaker.state)
-        if ticket:  # it was a probe
+        if ticket and not isinstance(error, NotYet):  # it was a probe; after NotYet the line looks by itself
             for wake in self._wakes:
                 wake()
 

@@ -47,6 +47,10 @@ class Places:
         self._taken += 1
         try:
             reply = await service(call)
+        except NotYet:
+            # wakes nobody: the line does not know yet that there is no room, and looks when it does
+            self._taken -= 1
+            raise
         except BaseException:
             self._left()
             raise

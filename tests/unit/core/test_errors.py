@@ -66,7 +66,8 @@ def test_every_error_says_whose_fault_it_is_and_how_it_is_answered(kind: type[St
 
 def test_no_room_yet_says_when() -> None:
     error = pickle.loads(pickle.dumps(NotYet(1.5)))
-    assert (error.wait_s, error.retry_after_s, error.status) == (1.5, 1.5, 503)
+    assert (error.wait_s, error.retry_after_s, error.status, error.firm) == (1.5, 1.5, 503, True)
+    assert not pickle.loads(pickle.dumps(NotYet(1.5, firm=False))).firm
 
 
 def test_how_far_a_call_got_is_a_fact_of_the_kind() -> None:

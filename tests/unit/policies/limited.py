@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from stanchion.core.call import Call
@@ -35,12 +36,15 @@ def limiter(
     metrics: Metrics | None = None,
 ) -> RateLimit:
     """Make a limiter; what it tells the store is done at once."""
-    shared = SharedLimits(store, lambda changes: _tell(store, changes), lambda *_: None) if store else None
+    shared = None
+    if store is not None:
+        at_once = partial(_tell, store)
+        shared = SharedLimits(store, at_once, lambda slot, holder: at_once((), (slot,), holder))
     return RateLimit(NAME, RateLimitOptions(learn=learn), metrics or Metrics(), Clock(), quota, shared)
 
 
-def _tell(store: Store, changes: Sequence[Change]) -> None:
-    step: Coroutine[Any, Any, None] = store.change(changes, (), "")  # pyright: ignore[reportAssignmentType]
+def _tell(store: Store, changes: Sequence[Change], freed: Sequence[str] = (), holder: str = "") -> None:
+    step: Coroutine[Any, Any, None] = store.change(changes, freed, holder)  # pyright: ignore[reportAssignmentType]
     try:
         step.send(None)
     except StopIteration:

@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from stanchion.core.errors import StanchionError, Unavailable
+from stanchion.core.errors import NotYet, StanchionError, Unavailable
 from stanchion.core.reply import End
 from stanchion.core.service import Service, stack
 from stanchion.observe.metrics import Metrics
@@ -217,3 +217,16 @@ async def test_a_good_answer_between_failures_counts_them_anew() -> None:
         else:
             await fail(service)
     assert health.ready_in(now()) == 0.0
+
+
+@virtual_time
+async def test_a_probe_that_found_no_room_is_given_back_and_wakes_nobody() -> None:
+    health, service = watched(ScriptedProvider(down(), down(), down(), NotYet(0.25), chat_stream("a")))
+    woken = list[float]()
+    health.watch(lambda: woken.append(now()))
+    await fail(service, 3)
+    await asyncio.sleep(1.0)
+    await fail(service)
+    assert (health.ready_in(now()), woken) == (0.0, [])  # the line looks when it has heard why
+    await read(await service(chat_call(stream=True)))
+    assert woken == [1.0]

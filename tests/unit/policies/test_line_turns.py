@@ -77,14 +77,14 @@ async def test_no_room_for_a_time_that_nobody_knows_is_looked_at_again() -> None
 
 
 @virtual_time
-async def test_a_wake_ends_the_time_for_which_there_was_no_room() -> None:
-    provider = Shared(10.0)
+async def test_a_wake_ends_a_time_without_room_that_nobody_knows() -> None:
+    provider = Shared(math.inf)
     place = Place(provider)
     async with asyncio.TaskGroup() as group:
         group.create_task(place.ask("a"))
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(0.5)
         provider.wake()
-    assert provider.asked == [(0.0, "a"), (2.0, "a")]
+    assert provider.asked == [(0.0, "a"), (0.5, "a")]
 
 
 @virtual_time
@@ -216,6 +216,24 @@ async def test_lines_that_share_an_endpoint_take_turns() -> None:
 
 
 @virtual_time
+async def test_a_caller_at_its_bound_sends_a_batch_call_after_one_of_them_was_served() -> None:
+    first = [[seconds, chat_answer()] for seconds in (0.2, 0.3, 3.0)]
+    provider = ScriptedProvider(*first, forever=lambda: [0.1, chat_answer()], name="p")
+    provider.open_most = 2
+    place = Place(provider, caller_open_most=1)
+    batch = chat_call().having(priority="batch")
+    async with asyncio.TaskGroup() as group:
+        for name in ("x", "y", "a0", "b0", "c0", "b1", "c1", "b2", "c2"):
+            group.create_task(place.ask(name, call=batch))
+        await asyncio.sleep(0.25)  # a0 is open, and nothing of a waits
+        group.create_task(place.ask("a1"))
+        await asyncio.sleep(0.3)
+        group.create_task(place.ask("a2", call=batch))
+    assert [name for _, name in place.begun][-3:] == ["a0", "a1", "a2"]
+    assert (len(place.begun), place.failed, place.is_empty()) == (11, [], True)
+
+
+@virtual_time
 async def test_a_new_setting_counts_for_who_comes_after_it() -> None:
     place = Place(slow(1.0, most=0), caller_open_most=1)
     async with asyncio.TaskGroup() as group:
@@ -235,6 +253,7 @@ plans = st.lists(
         st.sampled_from([None, None, 0.0, 0.3, 1.0, 1.001, 2.0]),  # is cancelled after
         st.sampled_from([math.inf, 1.5, 4.0]),  # its deadline
         st.booleans(),  # a stream
+        st.sampled_from(["interactive", "batch"]),
     ),
     min_size=1,
     max_size=12,
@@ -244,7 +263,10 @@ plans = st.lists(
 @settings(max_examples=150, deadline=None)
 @given(plans, st.integers(0, 2), st.integers(0, 2), st.lists(st.sampled_from([0.001, 0.5, 2.0]), max_size=4))
 def test_wherever_calls_are_cancelled_nothing_is_left(
-    plan: list[tuple[float, str, float | None, float, bool]], most: int, caller_most: int, noes: list[float]
+    plan: list[tuple[float, str, float | None, float, bool, str]],
+    most: int,
+    caller_most: int,
+    noes: list[float],
 ) -> None:
     async def run() -> None:
         shared = Shared(*noes)
@@ -253,9 +275,9 @@ def test_wherever_calls_are_cancelled_nothing_is_left(
         shared.open_most = other.open_most = most
         place = Place(shared, other, caller_open_most=caller_most)
 
-        async def ask(at: float, caller: str, deadline: float, *, stream: bool) -> None:
+        async def ask(at: float, deadline: float, *, stream: bool, **known) -> None:
             await asyncio.sleep(at)
-            call = chat_call(stream=stream).having(caller=caller, deadline=at + deadline)
+            call = chat_call(stream=stream).having(deadline=at + deadline, **known)
             try:
                 await read(await place.service(call))
             except (Refused, Unavailable):
@@ -264,8 +286,9 @@ def test_wherever_calls_are_cancelled_nothing_is_left(
                 assert now() <= at + 60.0
 
         async with asyncio.TaskGroup() as group:
-            for at, caller, leaves_after, deadline, stream in plan:
-                task = group.create_task(quiet(ask(at, caller, deadline, stream=stream)))
+            for at, caller, leaves_after, deadline, stream, priority in plan:
+                asks = ask(at, deadline, stream=stream, caller=caller, priority=priority)
+                task = group.create_task(quiet(asks))
                 if leaves_after is not None:
                     asyncio.get_running_loop().call_at(at + leaves_after, task.cancel)
         await asyncio.sleep(10.0)

@@ -59,6 +59,14 @@ async def test_an_error_before_the_first_chunk_gives_the_place_back() -> None:
 
 
 @virtual_time
+async def test_no_room_below_gives_the_place_back_and_wakes_nobody() -> None:
+    held = Held(1, NotYet(0.25))
+    with pytest.raises(NotYet):
+        await held.service(chat_call())
+    assert (held.places.ready_in(), held.wakes) == (0.0, 0)  # the line looks when it has heard why
+
+
+@virtual_time
 async def test_an_error_in_mid_stream_gives_the_place_back() -> None:
     held = Held(1, [*chat_stream("x")[:1], down()])
     with pytest.raises(Refused):

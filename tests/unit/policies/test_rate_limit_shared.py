@@ -116,3 +116,21 @@ async def test_two_keep_one_ceiling_as_one_in_every_window() -> None:
                 group.create_task(keep_asking(limit, provider, 300.0))
     assert windows(provider.let_in, 60.0) <= 60
     assert len(provider.let_in) >= 0.85 * 60 * 5
+
+
+async def no_slot(limit) -> NotYet:
+    with pytest.raises(NotYet) as caught:
+        await limit(chat_call(), ScriptedProvider(forever=lambda: [chat_answer()]))
+    return caught.value
+
+
+@virtual_time
+async def test_who_finds_no_slot_looks_again_ever_later_and_at_most_in_a_quarter_second() -> None:
+    store, provider = MemoryLimits(now), ScriptedProvider(forever=lambda: [chat_answer()])
+    limit = limiter(Quota(open_most=1), store=store)
+    for _ in range(2):
+        reply = await limit(chat_call(), provider)
+        refused = [await no_slot(limit) for _ in range(7)]
+        assert [each.wait_s for each in refused] == [0.01, 0.02, 0.04, 0.08, 0.16, 0.25, 0.25]
+        assert not any(each.firm for each in refused)  # a slot of our own may come back any time
+        await read(reply)

@@ -115,7 +115,7 @@ class Balance:
                 return await endpoint(call)
             return await self._count(call, endpoint)
         except NotYet as error:
-            self._room.rest(endpoint, error.wait_s)
+            self._room.rest(endpoint, error, call)
         return await self._wait(call, endpoints, front=True)
 
     async def _count(self, call: Call, endpoint: Endpoint) -> Reply:
@@ -151,7 +151,7 @@ class Balance:
             try:
                 return await (self._count(call, endpoint) if waiter.counted else endpoint(call))
             except NotYet as error:
-                self._line(endpoints).put_back(waiter, endpoint, error.wait_s)
+                self._line(endpoints).put_back(waiter, endpoint, error)
 
     def _line(self, endpoints: Sequence[tuple[Endpoint, float]]) -> Line:
         """Return the line before these endpoints, or a new one that nobody knows yet."""

@@ -15,7 +15,7 @@ import math
 from collections.abc import Sequence
 
 from stanchion.core.call import Call
-from stanchion.core.errors import DeadlineExceeded, StanchionError, Unavailable
+from stanchion.core.errors import DeadlineExceeded, NotYet, StanchionError, Unavailable
 from stanchion.core.service import Endpoint
 from stanchion.policies.balance.giving_up import GivingUp
 from stanchion.policies.balance.waiting_room import WaitingRoom
@@ -108,9 +108,8 @@ class Line:
             reason = "deadline_too_near" if now + wait_s > call.deadline else "line_too_long"
             raise room.refusal(reason, wait_s, f" (estimate: {wait_s:.3g} s)")
 
-    def put_back(self, waiter: Waiter, endpoint: Endpoint, wait_s: float) -> None:
-        """Let a call wait again that found no room after all; nobody goes there before `wait_s`."""
-        self._room.rest(endpoint, wait_s)
+    def put_back(self, waiter: Waiter, endpoint: Endpoint, error: NotYet) -> None:
+        """Let a call wait again that found no room after all; nobody goes there for a while."""
         if waiter.line is self:
             self._pace.undid(waiter.cost)
             self._queue.put_back(waiter)
@@ -118,7 +117,7 @@ class Line:
             waiter.line = self
             self._queue.push(waiter, front=True)
         self._came(waiter)
-        self.serve()
+        self._room.rest(endpoint, error, waiter.call)  # and look
 
     def left(self, waiter: Waiter) -> None:
         """Take out a call whose task was cancelled; if it had its turn already, pass the turn on."""
@@ -139,7 +138,7 @@ class Line:
 
     def _went_on(self, endpoint: Endpoint) -> None:
         self._handing -= 1
-        self._room.woken(endpoint)
+        self._room.look(endpoint)
         self._forget_if_empty()
 
     def give_up(self, waiter: Waiter) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from functools import partial
 from typing import Generic, Protocol, TypeVar
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
+from stanchion.core.call import Call
 from stanchion.core.clock import Clock
-from stanchion.core.errors import Unavailable
+from stanchion.core.errors import NotYet, Unavailable
 from stanchion.core.service import Endpoint
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.balance.line_options import LineOptions
@@ -46,7 +47,8 @@ class WaitingRoom(Generic[L]):
         self.lines: dict[tuple[Endpoint, ...], L] = {}
         self.wanting: dict[Endpoint, dict[L, None]] = {}  # whose turn is nearest comes first
         self.handed: set[Endpoint] = set()  # given to a call whose task did not go on yet
-        self.rests: dict[Endpoint, float] = {}  # until when: it had no room after all
+        # it had no room after all: until when, and whether no wake ends it.  Targets come and go: held weakly
+        self.rests: WeakKeyDictionary[Endpoint, tuple[float, bool]] = WeakKeyDictionary()
         self._watched: WeakSet[Endpoint] = WeakSet()
         self.open = 0  # calls that are answered; counted only where a bound asks for it
         self.open_of: dict[str, int] = {}
@@ -70,27 +72,40 @@ class WaitingRoom(Generic[L]):
             self._watched.add(endpoint)
             endpoint.watch(partial(self.woken, endpoint))
 
-    def rest(self, endpoint: Endpoint, wait_s: float) -> None:
-        """Ask an endpoint nothing for a while: it had no room after all."""
+    def rest(self, endpoint: Endpoint, error: NotYet, call: Call) -> None:
+        """Ask an endpoint nothing for a while: it had no room for this call after all.
+
+        All who wait there look again.  A wake does not end what a store told that others share: the endpoint
+        would be asked in vain.  It does end a guess, and what the endpoint says itself.
+        """
+        now, wait_s = self.clock.now(), error.wait_s
+        firm = error.firm and endpoint.ready_in(now, call) + _REST_LEAST_S < wait_s < math.inf
         if math.isinf(wait_s):
             wait_s = _UNKNOWN_S  # a wake is to come; if it is lost, this is
-        self.rests[endpoint] = self.clock.now() + max(wait_s, _REST_LEAST_S)
+        self.rests[endpoint] = now + max(wait_s, _REST_LEAST_S), firm
+        self.look(endpoint)
 
     def ready_in(self, endpoint: Endpoint, now: float) -> float:
         """Say how long an endpoint is not to be asked, whatever it says itself."""
         if endpoint in self.handed:
             return math.inf
-        until = self.rests.get(endpoint)
-        if until is None:
+        rest = self.rests.get(endpoint)
+        if rest is None:
             return 0.0
-        if until <= now:
+        if rest[0] <= now:
             del self.rests[endpoint]
             return 0.0
-        return until - now
+        return rest[0] - now
 
     def woken(self, endpoint: Endpoint) -> None:
-        """Look again who may start there."""
-        self.rests.pop(endpoint, None)
+        """Look again who may start there: it may have room earlier than it said."""
+        rest = self.rests.get(endpoint)
+        if rest is not None and not rest[1]:
+            del self.rests[endpoint]
+        self.look(endpoint)
+
+    def look(self, endpoint: Endpoint) -> None:
+        """Let all who wait for an endpoint look whose turn it is."""
         wanting = self.wanting.get(endpoint)
         if wanting is not None:
             for line in tuple(wanting):

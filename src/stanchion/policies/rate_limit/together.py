@@ -17,7 +17,10 @@ _CEILING_ROOM = 0.1  # of the window: of a ceiling in a store, so that no window
 _CEILING_COST = 1.0 + _CEILING_ROOM
 _SLOT_MOST_S = 3600.0  # a process that died holds its slots no longer, nor than its calls could live
 _SLOT_MORE_S = 5.0  # beyond the call's deadline
-_SLOT_AGAIN_S = 0.25  # between two looks for a slot: one that another process gives back wakes nobody here
+# between two looks for a slot, each twice as long: one that another process gives back wakes nobody here, and
+# one of our own may still be on its way to the store
+_SLOT_AGAIN_S = 0.01
+_SLOT_AGAIN_MOST_S = 0.25
 
 
 class Together:
@@ -30,6 +33,7 @@ class Together:
         self._open_most = open_most
         self._slot = f"{endpoint} open"
         self._holders = itertools.count()
+        self._again_s = _SLOT_AGAIN_S
         self.news: list[News] = []  # where the mirror puts what others must know
 
     async def take(self, mirror: Mirror, ticket: Ticket, call: Call) -> str:
@@ -55,9 +59,13 @@ class Together:
                 mark.store_at = taken.at  # so that it is given back there too
             else:
                 mark.gauge.booked_in_store(now, mark, taken.at, booked_s, depth_s)
-        if taken.wait_s > 0:
-            raise NotYet(min(taken.wait_s, _SLOT_AGAIN_S) if slots else taken.wait_s)
-        return holder
+        if taken.wait_s == 0:
+            self._again_s = _SLOT_AGAIN_S
+            return holder
+        if not slots:
+            raise NotYet(taken.wait_s)
+        again_s, self._again_s = self._again_s, min(2 * self._again_s, _SLOT_AGAIN_MOST_S)
+        raise NotYet(min(taken.wait_s, again_s), firm=False)  # a slot of our own may come back earlier
 
     def left(self, holder: str) -> None:
         """Give the slot back that a try held."""
