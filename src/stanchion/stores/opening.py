@@ -12,8 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 from stanchion.core.clock import Clock
 from stanchion.core.errors import SettingsError
-from stanchion.stores.memory import MemoryKeyBook, MemoryLimits
-from stanchion.stores.protocols import KeyBook, Limits
+from stanchion.stores.memory import MemoryCallerBook, MemoryKeyBook, MemoryLimits
+from stanchion.stores.protocols import CallerBook, KeyBook, Limits
+from stanchion.stores.sqlite.callers import SqliteCallerBook
 from stanchion.stores.sqlite.keys import SqliteKeyBook
 from stanchion.stores.sqlite.limits import SqliteLimits
 
@@ -47,6 +48,21 @@ def open_key_book(url: str) -> KeyBook:
     if scheme in _REDIS:
         return _room("redis", "keys").RedisKeyBook(_wire(url))
     return _room("postgres", "keys").PostgresKeyBook(_database(url))
+
+
+def open_caller_book(url: str) -> CallerBook:
+    """Open a caller book at an address, as `open_limits`.  Not in Redis: who may call must outlive its loss."""
+    scheme = _scheme(url)
+    if scheme == "memory":
+        return MemoryCallerBook()
+    if scheme == "sqlite":
+        return SqliteCallerBook(_path(url))
+    if scheme in _REDIS:
+        raise SettingsError(
+            "callers are not kept in Redis, which may lose a revocation: write sqlite:///absolute/path.db "
+            "or postgresql://host/database"
+        )
+    return _room("postgres", "callers").PostgresCallerBook(_database(url))
 
 
 def shown(url: str) -> str:
