@@ -12,8 +12,12 @@ from urllib.parse import unquote, urlsplit
 
 from stanchion.core.clock import Clock
 from stanchion.core.errors import SettingsError
+from stanchion.stores.budgets import Budgets
 from stanchion.stores.memory import MemoryCallerBook, MemoryKeyBook, MemoryLimits
-from stanchion.stores.protocols import CallerBook, KeyBook, Limits
+from stanchion.stores.memory_budgets import MemoryBudgets
+from stanchion.stores.protocols import CacheStore, CallerBook, KeyBook, Limits
+from stanchion.stores.sqlite.budgets import SqliteBudgets
+from stanchion.stores.sqlite.cache import SqliteCache
 from stanchion.stores.sqlite.callers import SqliteCallerBook
 from stanchion.stores.sqlite.keys import SqliteKeyBook
 from stanchion.stores.sqlite.limits import SqliteLimits
@@ -36,6 +40,18 @@ def open_limits(url: str, clock: Clock) -> Limits:
     if scheme in _REDIS:
         return _room("redis", "limits").RedisLimits(_wire(url))
     return _room("postgres", "limits").PostgresLimits(_database(url))
+
+
+def open_budgets(url: str, clock: Clock) -> Budgets:
+    """Open budgets at an address, as `open_limits`."""
+    scheme = _scheme(url)
+    if scheme == "memory":
+        return MemoryBudgets(clock.now)
+    if scheme == "sqlite":
+        return SqliteBudgets(_path(url))
+    if scheme in _REDIS:
+        return _room("redis", "budgets").RedisBudgets(_wire(url))
+    return _room("postgres", "budgets").PostgresBudgets(_database(url))
 
 
 def open_key_book(url: str) -> KeyBook:
@@ -63,6 +79,19 @@ def open_caller_book(url: str) -> CallerBook:
             "or postgresql://host/database"
         )
     return _room("postgres", "callers").PostgresCallerBook(_database(url))
+
+
+def open_cache(url: str, most_bytes: int) -> CacheStore:
+    """Open a cache in a file or at a server, bounded in bytes, as `open_limits`."""
+    scheme = _scheme(url)
+    if scheme == "sqlite":
+        return SqliteCache(_path(url), most_bytes)
+    if scheme in _REDIS:
+        return _room("redis", "cache").RedisCache(_wire(url), most_bytes)
+    raise SettingsError(
+        f"a cache cannot be kept at {scheme}: write sqlite:///absolute/path.db or redis://host:6379/0; "
+        "memory is always there"
+    )
 
 
 def shown(url: str) -> str:

@@ -158,6 +158,9 @@ class KeyBook(Protocol):
     async def aclose(self) -> None: ...
 
 
+CACHE_ENTRY_BYTES = 256  # what an entry costs beside its key and value, roughly
+
+
 class Kept(msgspec.Struct, frozen=True, gc=False):
     """Something a cache has."""
 
