@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from stanchion.core.usage import Usage
@@ -18,15 +20,21 @@ class Attempt(msgspec.Struct, gc=False):
     outcome: str = "open"  # open, completed, failed, cancelled
     code: str | None = None  # the error's code
     sent: str | None = None  # the error's Sent, as text
+    usage: Usage | None = None  # what it used, also if it was cut or left
 
 
-class Trail(msgspec.Struct, gc=False):
+class Trail(msgspec.Struct):
     """The attempts of one call, and the sum of what they used."""
 
     attempts: list[Attempt] = []
     resumed: int = 0  # how often a cut stream was taken up again
     usage: Usage | None = None  # of all attempts, those that were cut or left included
+    late: Callable[[int], None] | None = None  # told which attempt's usage came after the call had ended
 
     def used(self, usage: Usage) -> None:
-        """Add what one attempt used."""
+        """Add what the last attempt used."""
         self.usage = usage if self.usage is None else self.usage + usage
+        if self.attempts:
+            self.attempts[-1].usage = usage
+        if self.late is not None:
+            self.late(len(self.attempts) - 1)

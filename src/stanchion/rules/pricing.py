@@ -1,10 +1,16 @@
 """What tokens cost, in integers.
 
-cost = sum over classes (tokens x price per million tokens) / 1,000,000, rounded half up once, at the
-end.  Prices and costs are micro-dollars.
+Prices are micro-dollars per million tokens, costs are micro-dollars.  The cost of each class is the difference of
+two sums that are rounded half up, so the classes' costs add up to the total to the micro-dollar, and the total is
+the exact sum rounded once.
+
+A long prompt has another price at some providers: once it passes a step, that step's price holds for all tokens of
+the call, not for those above it alone (OpenAI, Anthropic, Google and Qwen write so in their price lists).
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import msgspec
 
@@ -23,20 +29,47 @@ class Price(msgspec.Struct, frozen=True, gc=False):
     input_audio: int | None = None
     output_reasoning: int | None = None
     output_audio: int | None = None
+    tokens: int = 0  # of a step: it holds for prompts of more tokens than this
+    above: tuple[Price, ...] = ()  # steps for long prompts, the shortest first
+    variants: Mapping[str, Price] = {}  # by how it is served: "batch", "flex", "priority"
+
+    def at(self, usage: Usage) -> Price:
+        """Return the price that holds for this usage, of its tier and its length of prompt."""
+        price = self.variants.get(usage.tier, self) if usage.tier else self
+        for step in reversed(price.above):
+            if usage.prompt_tokens > step.tokens:
+                return step
+        return price
+
+
+FREE = Price(0, 0)
+
+
+def cost_parts(usage: Usage, price: Price) -> tuple[int, ...]:
+    """Return what each class of `usage` cost in micro-dollars, in the order of CLASSES; their sum is the total."""
+    price = price.at(usage)
+    products = (
+        usage.input * price.input,
+        usage.input_cached * _or(price.input_cached, price.input),
+        usage.input_cache_write * _or(price.input_cache_write, price.input),
+        usage.input_audio * _or(price.input_audio, price.input),
+        usage.output * price.output,
+        usage.output_reasoning * _or(price.output_reasoning, price.output),
+        usage.output_audio * _or(price.output_audio, price.output),
+    )
+    exact = before = 0
+    parts = list[int]()
+    for product in products:
+        exact += product
+        rounded = (exact + MILLION // 2) // MILLION
+        parts.append(rounded - before)
+        before = rounded
+    return tuple(parts)
 
 
 def cost_micro_usd(usage: Usage, price: Price) -> int:
     """Return the cost of `usage` in micro-dollars."""
-    total = (
-        usage.input * price.input
-        + usage.input_cached * _or(price.input_cached, price.input)
-        + usage.input_cache_write * _or(price.input_cache_write, price.input)
-        + usage.input_audio * _or(price.input_audio, price.input)
-        + usage.output * price.output
-        + usage.output_reasoning * _or(price.output_reasoning, price.output)
-        + usage.output_audio * _or(price.output_audio, price.output)
-    )
-    return (total + MILLION // 2) // MILLION
+    return sum(cost_parts(usage, price))
 
 
 def _or(price: int | None, otherwise: int) -> int:
