@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from stanchion.core.clock import Clock
-from stanchion.stores.opening import open_caller_book, open_key_book, open_limits
+from stanchion.stores.budgets import Budgets
+from stanchion.stores.opening import open_budgets, open_caller_book, open_key_book, open_limits
 from stanchion.stores.protocols import CallerBook, KeyBook, Limits
 from tests.contract.servers import Missing, PostgresServer, RedisServer
 
@@ -29,6 +30,7 @@ class Place:
         self._limits: list[Limits] = []
         self._books: list[KeyBook] = []
         self._callers: list[CallerBook] = []
+        self._budgets: list[Budgets] = []
 
     @property
     def shared(self) -> bool:
@@ -50,8 +52,13 @@ class Place:
             self._callers.append(open_caller_book(self.url))
         return self._callers[-1]
 
+    def budgets(self) -> Budgets:
+        if not self._budgets or self.shared:
+            self._budgets.append(open_budgets(self.url, Clock()))
+        return self._budgets[-1]
+
     async def aclose(self) -> None:
-        for each in (*self._limits, *self._books, *self._callers):
+        for each in (*self._limits, *self._books, *self._callers, *self._budgets):
             await each.aclose()
 
 
@@ -116,6 +123,8 @@ async def cleared(url: str) -> None:
         await connection.execute(f"TRUNCATE {TABLES}; TRUNCATE stanchion_key_order RESTART IDENTITY")
     if await connection.fetchval("SELECT to_regclass('stanchion_caller_book') IS NOT NULL"):
         await connection.execute(f"TRUNCATE {CALLER_TABLES}")
+    if await connection.fetchval("SELECT to_regclass('stanchion_purse') IS NOT NULL"):
+        await connection.execute("TRUNCATE stanchion_purse, stanchion_lease")
     await connection.close()
 
 

@@ -1,0 +1,92 @@
+"""Budgets in PostgreSQL: each step is one function call, one round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from stanchion.stores.budgets import LATE_S, Charge, Hold, Lease, Reserved, Settlement, Sums
+from stanchion.stores.memory import FORGET_S
+from stanchion.stores.postgres.database import Database
+from stanchion.stores.protocols import StoreLost
+
+_RESERVE = "SELECT stanchion_reserve_1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+_SETTLE = "SELECT stanchion_settle_1($1, $2, $3, $4)"
+_RENEW = "SELECT stanchion_renew_1($1, $2, $3, $4)"
+_SPEND = "SELECT stanchion_spend_1($1, $2, $3, $4)"
+_SPENT = "SELECT stanchion_spent_1($1, $2)"
+_BEAT = "SELECT stanchion_beat_1($1, $2, $3, $4)"
+
+
+class PostgresBudgets:
+    """Budgets shared by all who open the same database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def reserve(self, holder: str, holds: Sequence[Hold], ttl_s: float) -> Reserved:
+        def undo(answer: list[float]) -> None:
+            """Give back what a caller took that left meanwhile."""
+            if answer[0]:
+                gone = Settlement(holder, tuple([Charge(hold.purse, 0) for hold in holds]))
+                with suppress(StoreLost):  # then its lease runs out
+                    self._database.send(_SETTLE, *_settle([gone]))
+
+        answer: list[float] = await self._database.value(
+            _RESERVE,
+            holder,
+            [hold.purse for hold in holds],
+            [hold.cap for hold in holds],
+            [hold.amount for hold in holds],
+            [hold.least for hold in holds],
+            [hold.sure for hold in holds],
+            [hold.keep_s for hold in holds],
+            ttl_s,
+            LATE_S,
+            left=undo,
+        )
+        return Reserved(
+            bool(answer[0]),
+            int(answer[1]),
+            tuple([int(each) for each in answer[2::3]]),
+            tuple([int(each) for each in answer[3::3]]),
+            tuple(answer[4::3]),
+        )
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        await self._database.value(_SETTLE, *_settle(settlements))
+
+    async def renew(self, leases: Sequence[Lease], ttl_s: float) -> None:
+        rows = [(lease.holder, purse) for lease in leases for purse in lease.purses]
+        await self._database.value(
+            _RENEW, [each[0] for each in rows], [each[1] for each in rows], ttl_s, LATE_S
+        )
+
+    async def spend(self, charges: Sequence[Charge], known: Sequence[Charge] = ()) -> None:
+        purses = list(dict.fromkeys(each.purse for each in (*charges, *known)))
+        least, more = dict.fromkeys(purses, 0), dict.fromkeys(purses, 0)
+        for each in known:
+            least[each.purse] = max(least[each.purse], each.amount)
+        for each in charges:
+            more[each.purse] += each.amount
+        await self._database.value(_SPEND, purses, list(least.values()), list(more.values()), LATE_S)
+
+    async def spent(self, purses: Sequence[str]) -> Sequence[Sums]:
+        answer: list[int] = await self._database.value(_SPENT, list(purses), LATE_S)
+        return [Sums(spent, held) for spent, held in zip(answer[::2], answer[1::2], strict=True)]
+
+    async def beat(self, group: str, member: str, ttl_s: float) -> int:
+        return await self._database.value(_BEAT, group, member, ttl_s, FORGET_S)
+
+    async def aclose(self) -> None:
+        await self._database.aclose()
+
+
+def _settle(settlements: Sequence[Settlement]) -> tuple[object, ...]:
+    rows = [(each.holder, charge) for each in settlements for charge in each.charges]
+    return (
+        [holder for holder, _ in rows],
+        [charge.purse for _, charge in rows],
+        [charge.amount for _, charge in rows],
+        LATE_S,
+    )
