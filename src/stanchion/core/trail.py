@@ -23,18 +23,20 @@ class Attempt(msgspec.Struct, gc=False):
     usage: Usage | None = None  # what it used, also if it was cut or left
 
 
-class Trail(msgspec.Struct):
+class Trail(msgspec.Struct, gc=False):
     """The attempts of one call, and the sum of what they used."""
 
     attempts: list[Attempt] = []
     resumed: int = 0  # how often a cut stream was taken up again
     usage: Usage | None = None  # of all attempts, those that were cut or left included
-    late: Callable[[int], None] | None = None  # told which attempt's usage came after the call had ended
+    late: Callable[[int, Attempt], None] | None = None  # is told of usage that comes after the call's end
 
     def used(self, usage: Usage) -> None:
         """Add what the last attempt used."""
         self.usage = usage if self.usage is None else self.usage + usage
-        if self.attempts:
-            self.attempts[-1].usage = usage
+        if not self.attempts:
+            return
+        attempt = self.attempts[-1]
+        attempt.usage = usage
         if self.late is not None:
-            self.late(len(self.attempts) - 1)
+            self.late(len(self.attempts), attempt)

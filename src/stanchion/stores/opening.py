@@ -13,16 +13,20 @@ from urllib.parse import unquote, urlsplit
 from stanchion.core.clock import Clock
 from stanchion.core.errors import SettingsError
 from stanchion.stores.budgets import Budgets
+from stanchion.stores.ledger import LedgerStore
 from stanchion.stores.memory import MemoryCallerBook, MemoryKeyBook, MemoryLimits
 from stanchion.stores.memory_budgets import MemoryBudgets
+from stanchion.stores.memory_ledger import MemoryLedger
 from stanchion.stores.protocols import CacheStore, CallerBook, KeyBook, Limits
 from stanchion.stores.sqlite.budgets import SqliteBudgets
 from stanchion.stores.sqlite.cache import SqliteCache
 from stanchion.stores.sqlite.callers import SqliteCallerBook
 from stanchion.stores.sqlite.keys import SqliteKeyBook
+from stanchion.stores.sqlite.ledger import SqliteLedger
 from stanchion.stores.sqlite.limits import SqliteLimits
 
 FORMS = "memory, sqlite:///absolute/path.db, redis://host:6379/0, rediss://…, valkey://…, postgresql://host/database"
+_BATCH_S = 10.0  # seconds for a batch of the ledger's, or a question over years of it
 _REDIS = {"redis", "rediss", "valkey", "valkeys", "unix"}
 _POSTGRES = {"postgresql", "postgres"}
 
@@ -81,6 +85,20 @@ def open_caller_book(url: str) -> CallerBook:
     return _room("postgres", "callers").PostgresCallerBook(_database(url))
 
 
+def open_ledger(url: str) -> LedgerStore:
+    """Open a ledger at an address, as `open_limits`.  Not in Redis, which keeps no books."""
+    scheme = _scheme(url)
+    if scheme == "memory":
+        return MemoryLedger()
+    if scheme == "sqlite":
+        return SqliteLedger(_path(url))
+    if scheme in _REDIS:
+        raise SettingsError(
+            "the ledger is not kept in Redis: write sqlite:///absolute/path.db or postgresql://host/database"
+        )
+    return _room("postgres", "ledger").PostgresLedger(_database(url, timeout_s=_BATCH_S))
+
+
 def open_cache(url: str, most_bytes: int) -> CacheStore:
     """Open a cache in a file or at a server, bounded in bytes, as `open_limits`."""
     scheme = _scheme(url)
@@ -131,12 +149,12 @@ def _wire(url: str) -> Any:
         raise _unreadable("Redis", "redis://:password@host:6379/0") from None
 
 
-def _database(url: str) -> Any:
+def _database(url: str, *, timeout_s: float = 1.0) -> Any:
     try:
         urlsplit(url).port  # noqa: B018 - raises where it is no number
     except ValueError:
         raise _unreadable("PostgreSQL", "postgresql://user:password@host:5432/database") from None
-    return _room("postgres", "database").Database(url)
+    return _room("postgres", "database").Database(url, timeout_s=timeout_s)
 
 
 def _unreadable(kind: str, form: str) -> SettingsError:

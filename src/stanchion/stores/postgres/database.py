@@ -29,6 +29,7 @@ _PARTS = {
     "set_up": "stanchion_pepper_1",
     "callers": "stanchion_callers_write_1",
     "budgets": "stanchion_spent_1",
+    "ledger": "stanchion_ledger_add_1",
 }
 
 Ask = Callable[[asyncpg.Connection], Awaitable[Any]]
