@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from stanchion.core.errors import SettingsError
+from stanchion.engine.budget_checks import check_budgets
 from stanchion.engine.settings import ROUTE_SECTIONS, SECTIONS, ProviderSettings, RouteSettings, Settings
 from stanchion.keys.options import KeySettings
 from stanchion.keys.places import check_key, variable_is_set
 from stanchion.providers.presets import PRESETS
+from stanchion.rules.caller_scope import read_network
 
 _MAY_BE_ZERO = frozenset(
     {
@@ -32,6 +34,8 @@ _MAY_BE_ZERO = frozenset(
         "line.open_most",
         "line.caller_open_most",
         "idempotency.life_s",
+        "budget.count_as_input",
+        "budget.count_as_output",
     }
 )
 
@@ -45,7 +49,9 @@ def check(settings: Settings, environ: Mapping[str, str]) -> None:
     for name, provider in settings.providers.items():
         _check_provider(name, provider, environ)
     _check_line(settings)
+    _check_proxies(settings)
     _check_prices(settings)
+    check_budgets(settings)
     _check_ca_file(settings)
     for name, route in settings.routes.items():
         _check_route(f"routes.{name}", route, settings)
@@ -57,6 +63,14 @@ def _check_line(settings: Settings) -> None:
     for caller, weight in settings.line.weights.items():
         if not 0 < weight < math.inf:
             raise SettingsError(f"line.weights.{caller} is {weight}: it must be more than 0")
+
+
+def _check_proxies(settings: Settings) -> None:
+    for network in settings.callers.trusted_proxies:
+        try:
+            read_network(network)
+        except ValueError as error:
+            raise SettingsError(f"callers.trusted_proxies: {error}") from None
 
 
 def _check_prices(settings: Settings) -> None:

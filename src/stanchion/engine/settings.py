@@ -12,6 +12,7 @@ import msgspec
 from stanchion.keys.options import KeySettings, KeysOptions
 from stanchion.policies.attempt_timeout import AttemptTimeoutOptions
 from stanchion.policies.balance import BalanceOptions, LineOptions
+from stanchion.policies.budget.options import BudgetOptions, BudgetSettings
 from stanchion.policies.deadline import DeadlineOptions
 from stanchion.policies.gather import GatherOptions
 from stanchion.policies.idempotency import IdempotencyOptions
@@ -98,13 +99,25 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     connections_most: int = 10_000  # open client connections
 
 
+class CallersOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may call the gateway."""
+
+    required: bool = False  # a call without a key of `stanchion callers` is refused
+    lost_most_s: float = 3600.0  # seconds that the last known callers hold while their store cannot be read
+    trusted_proxies: list[str] = []  # networks whose x-forwarded-for is believed
+    admin_token_env: str = "STANCHION_ADMIN_TOKEN"  # noqa: S105 - a variable's name; unset: no admin API
+    admin_token_file: str = ""  # a file that holds the admin token
+
+
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What outlives a call, and what several processes share."""
 
     keys: str = (
         ""  # where replicas and `stanchion keys` meet; "" is a file in `directory` for a process that serves
     )
+    callers: str = ""  # where callers and their keys are kept; "" is a file in `directory`
     limits: str = "memory"  # where the processes that use the same keys keep the provider's limits together
+    budgets: str = ""  # where money is kept together; "" is a file in `directory` for a process that serves
     directory: str = ""  # of files that are kept; "" is $XDG_STATE_HOME/stanchion
 
 
@@ -113,6 +126,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     log: LogSettings = LogSettings()
     gateway: GatewayOptions = GatewayOptions()
+    callers: CallersOptions = CallersOptions()
     deadline: DeadlineOptions = DeadlineOptions()
     attempt_timeout: AttemptTimeoutOptions = AttemptTimeoutOptions()
     retry: RetryOptions = RetryOptions()
@@ -123,17 +137,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gather: GatherOptions = GatherOptions()
     rate_limit: RateLimitOptions = RateLimitOptions()
     idempotency: IdempotencyOptions = IdempotencyOptions()
+    budget: BudgetOptions = BudgetOptions()
     http: HttpOptions = HttpOptions()
     keys: KeysOptions = KeysOptions()
     stores: StoreSettings = StoreSettings()
     providers: dict[str, ProviderSettings] = {}
     routes: dict[str, RouteSettings] = {}
     prices: dict[str, PriceSettings] = {}
+    budgets: dict[str, BudgetSettings] = {}
 
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "log": LogSettings,
     "gateway": GatewayOptions,
+    "callers": CallersOptions,
     "deadline": DeadlineOptions,
     "attempt_timeout": AttemptTimeoutOptions,
     "retry": RetryOptions,
@@ -144,6 +161,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "gather": GatherOptions,
     "rate_limit": RateLimitOptions,
     "idempotency": IdempotencyOptions,
+    "budget": BudgetOptions,
     "http": HttpOptions,
     "keys": KeysOptions,
     "stores": StoreSettings,
@@ -152,5 +170,6 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "providers": ProviderSettings,
     "routes": RouteSettings,
     "prices": PriceSettings,
+    "budgets": BudgetSettings,
 }
 ROUTE_SECTIONS = ("deadline", "retry", "resume", "attempt_timeout", "gather")

@@ -17,6 +17,7 @@ from stanchion.core.caller import CallerKey
 Fault = Literal[
     "key_revoked", "key_expired", "network_not_allowed", "operation_not_allowed", "model_not_allowed"
 ]
+LIST = "models"  # which models there are may be asked with every key that works
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -30,7 +31,7 @@ def fault_of(key: CallerKey, now: float, *, operation: str, address: str) -> Fau
     scopes = key.scopes
     if scopes.networks and not in_networks(address, scopes.networks):
         return "network_not_allowed"
-    if scopes.operations and operation not in scopes.operations:
+    if scopes.operations and operation not in scopes.operations and operation != LIST:
         return "operation_not_allowed"
     return None
 
