@@ -169,6 +169,8 @@ class Metrics(Collector):
         self.outbox_dropped = Tallies("stanchion_outbox_dropped", "Items a full outbox dropped")
         self.reloads = Tallies("stanchion_config_reloads", "Configuration reloads", ("outcome",))
         self._count_keys()
+        self._count_money()
+        self._of_the_ledger()
         self._of_the_line()
         self.registry = CollectorRegistry()
         self.registry.register(self)
@@ -195,3 +197,20 @@ class Metrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """Give all metrics to a scrape."""
         return [each.family() for each in vars(self).values() if isinstance(each, Tallies | Spreads)]
+    def _count_money(self) -> None:
+        self.budget_used = Tallies(
+            "stanchion_budget_used", "Part of a budget that is spent in its window", ("budget",), gauge=True
+        )
+        self.budget_alerts = Tallies(
+            "stanchion_budget_alerts", "Windows in which much of a budget was spent", ("budget",)
+        )
+        self.budget_refused = Tallies(
+            "stanchion_budget_refused",
+            "Calls, and streams, for which a budget had too little left",
+            ("budget",),
+        )
+        self.budget_cut = Tallies("stanchion_budget_cut_streams", "Streams that were cut at a budget's end")
+        self.budgets_store_lost = Tallies(
+            "stanchion_budgets_store_lost", "1 while the store of budgets cannot be asked", gauge=True
+        )
+
