@@ -185,3 +185,27 @@ async def test_a_rotated_key_leaves_the_old_one_a_while(tmp_path: Path, settings
         shown = command(tmp_path, url, "list").stdout
         assert re.search(r"sk-st-\w{8}\b", shown)
         assert new.rpartition("-")[2] not in shown
+
+
+async def test_two_replicas_keep_one_limit_of_a_team_to_the_call(
+    tmp_path: Path, settings: str, postgres: PostgresServer
+) -> None:
+    url = f"sqlite://{tmp_path}/callers.db"
+    keys = [made(tmp_path, url, name, "--team", "web") for name in ("shop", "blog")]
+    done = command(tmp_path, url, "limit", "team:web", "requests=5/day", "open=4", "tokens=1000000/month")
+    assert (done.returncode, done.stdout.strip()) == (
+        0,
+        "team:web: requests=5/day, open=4, tokens=1000000/month",
+    )
+    settings += f'[stores]\ncallers = "{url}"\nlimits = "{postgres.url}"\n'
+    with Gateway(tmp_path, settings) as one, Gateway(tmp_path, settings) as two:
+        answers = [await asked((one, two)[n % 2], keys[n // 2 % 2]) for n in range(12)]
+        assert [answer.status for answer in answers] == [200] * 5 + [429] * 7
+        refused = answers[-1]
+        assert "team web has used its limit of 5 requests a day" in refused.error["message"]
+        assert (refused.error["type"], refused.error["code"]) == ("rate_limit_error", "caller_limit_reached")
+        assert 16_000 < int(refused.headers["retry-after"]) <= 17_280  # a fifth of a day
+        assert refused.headers["x-should-retry"] == "false"
+        assert command(tmp_path, url, "limit", "team:web", "none").returncode == 0
+        await settled(lambda: '"callers.changed"' in one.log, REVOKED_WITHIN_S)
+        assert (await asked(one, keys[0])).status == 200

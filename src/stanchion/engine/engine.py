@@ -34,6 +34,7 @@ from stanchion.keys.watch import KeyWatch
 from stanchion.observe.logs import log_event
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.balance import Room
+from stanchion.policies.caller_limits import CallerLimits
 from stanchion.policies.idempotency import Idempotency
 from stanchion.providers.http import HttpClient
 from stanchion.providers.key_check import check_key as ask_models
@@ -75,6 +76,8 @@ class Engine:
                 self._shared = msgspec.structs.replace(self._shared, limits=self._common.shared)
                 await self._common.begin()
                 self.spawn(self._common.run())
+            limiter = CallerLimits(self._shared.limits, self.clock, self.metrics)
+            self._shared = msgspec.structs.replace(self._shared, caller_limits=limiter)
             self._build(None)
             await self._begin_keys()
         except BaseException:

@@ -15,6 +15,7 @@ from stanchion.keys.slot import KeySlot
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.attempt_timeout import AttemptTimeout
 from stanchion.policies.balance import Balance, Endpoints, Room
+from stanchion.policies.caller_limits import CallerLimits
 from stanchion.policies.deadline import Deadline
 from stanchion.policies.fallback import Fallback, Route
 from stanchion.policies.gather import Gather
@@ -35,6 +36,7 @@ class Shared(msgspec.Struct, frozen=True):
     metrics: Metrics
     clock: Clock
     limits: SharedLimits | None = None  # where several processes keep the providers' limits together
+    caller_limits: CallerLimits | None = None  # outlives a reload, as the room does
     room: Room | None = None  # who waits and what is open; outlives a reload
 
 
@@ -46,11 +48,13 @@ def call_stack(
     room = shared.room or Room(metrics, clock)
     room.configure(settings.line)
     balance = Balance(endpoints, settings.balance, clock, room=room)
+    limits = shared.caller_limits or CallerLimits(shared.limits, clock, metrics)
     return stack(
         Record(metrics, clock),  # outermost: refusals and replays are counted too
         Deadline(settings.deadline, clock),  # above all that waits: one budget of time
         Validate(),  # a cheap refusal before anything that keeps state
         idempotency,  # above all that asks a provider: one key, one call with all its tries
+        limits,  # of callers; below idempotency: a replay counts nothing
         Fallback(route, metrics),  # above retry: each target gets its own tries
         Resume(settings.resume, metrics),  # below fallback: another model is another answer
         Retry(
