@@ -14,6 +14,7 @@ from stanchion.core.call import Body, Call, Operation, new_id
 from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError, Unavailable
 from stanchion.engine.engine import Engine
+from stanchion.gateway.callers.admin import Admin, AdminToken
 from stanchion.gateway.callers.door import Door
 from stanchion.gateway.callers.watch import CallerWatch
 from stanchion.gateway.errors import StreamAborted, error_response, upstream_headers_of
@@ -44,6 +45,7 @@ class Gateway:
     def __init__(self, engine: Engine, callers: CallerWatch | None = None) -> None:
         self.engine = engine
         self.door = Door(callers, lambda: engine.settings.callers)
+        self.admin = Admin(callers, AdminToken(lambda: engine.loaded))
         self._clock = engine.clock
         self.ready = True  # false: a load balancer should send no more
         self.refusing = False  # true: new calls are refused

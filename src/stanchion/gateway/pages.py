@@ -19,6 +19,7 @@ from stanchion._version import __version__
 from stanchion.core.call import Operation, new_id
 from stanchion.core.errors import InvalidCall, StanchionError, UnknownModel
 from stanchion.engine.engine import Engine
+from stanchion.gateway.callers.admin import Admin
 from stanchion.gateway.callers.door import Door
 from stanchion.gateway.errors import error_response
 
@@ -33,6 +34,7 @@ class Faces(Protocol):
 
     engine: Engine
     door: Door
+    admin: Admin
     ready: bool
 
 
@@ -79,6 +81,7 @@ def pages(gateway: Faces) -> Starlette:
             Route("/metrics", metrics),
             Route("/v1/models", models),
             Route("/v1/models/{name:path}", model),
+            *gateway.admin.routes,
             *(Route(f"/v1/{path}", other_method, methods=_OTHERS) for path in _OPERATIONS.split(", ")),
         ],
         exception_handlers={StanchionError: _stanchion_error, HTTPException: _http_error},

@@ -193,6 +193,9 @@ class Metrics(Collector):
         self.line_refused = Tallies(
             "stanchion_line_refused", "Calls that might not wait, or no longer", ("reason",)
         )
+        self.caller_limited = Tallies(
+            "stanchion_caller_limited", "Calls refused for a caller's limit", ("level", "what")
+        )
 
     def collect(self) -> Iterable[Metric]:
         """Give all metrics to a scrape."""
