@@ -14,21 +14,22 @@ from stanchion.observe.logs import log_event
 log = logging.getLogger(__name__)
 KEY_BOOK = "keys.db"
 CALLER_BOOK = "callers.db"
+LEDGER = "ledger.db"
 
 
 def with_state(loaded: Loaded) -> Loaded:
-    """Lay files of the state directory under the settings where they name no store for keys and callers.
+    """Lay files of the state directory under the settings where they name no store for keys, callers and the ledger.
 
-    If the directory cannot be made or written, both are kept in memory, and that is said.
+    If the directory cannot be made or written, they are kept in memory, and that is said.
     """
     stores = loaded.settings.stores
-    if stores.keys and stores.callers:
+    if stores.keys and stores.callers and stores.ledger:
         return loaded
     directory = state_directory(loaded)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         (directory / ".written").touch(mode=0o600)
-        addresses = [f"sqlite://{quote(str(directory / name))}" for name in (KEY_BOOK, CALLER_BOOK)]
+        addresses = [f"sqlite://{quote(str(directory / name))}" for name in (KEY_BOOK, CALLER_BOOK, LEDGER)]
     except OSError as error:
         log_event(
             log,
@@ -36,11 +37,14 @@ def with_state(loaded: Loaded) -> Loaded:
             "state.not_kept",
             directory=str(directory),
             why=type(error).__name__,
-            then="`stanchion keys` and `callers` cannot see this process; set stores.directory",
+            then="`stanchion keys`, `callers` and `usage` cannot see this process; set stores.directory",
         )
-        addresses = ["memory", "memory"]
+        addresses = ["memory", "memory", "off"]
     stores = msgspec.structs.replace(
-        stores, keys=stores.keys or addresses[0], callers=stores.callers or addresses[1]
+        stores,
+        keys=stores.keys or addresses[0],
+        callers=stores.callers or addresses[1],
+        ledger=stores.ledger or addresses[2],
     )
     return msgspec.structs.replace(loaded, settings=msgspec.structs.replace(loaded.settings, stores=stores))
 

@@ -80,7 +80,7 @@ class AsyncClient:
             raise SettingsError(problem)
         self._loaded = configured(config, key=api_key, base_url=base_url, settings=settings)
         self.providers = ", ".join(self._loaded.settings.providers)
-        self._prices = Prices(self._loaded.settings.prices)
+        self._prices = Prices(self._loaded.settings.prices, self._loaded.settings)
         self.homes = Homes(self._loaded)  # where its engines live
         self._engines = self.homes.engines
         self._usual: dict[str, Any] = {"priority": read_priority(priority), "caller": caller}

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from stanchion.core.errors import SettingsError
+from stanchion.core.usage import CLASSES
 from stanchion.engine.budget_checks import check_budgets
 from stanchion.engine.settings import ROUTE_SECTIONS, SECTIONS, ProviderSettings, RouteSettings, Settings
 from stanchion.keys.options import KeySettings
@@ -18,6 +19,7 @@ from stanchion.keys.places import check_key, variable_is_set
 from stanchion.providers.presets import PRESETS
 from stanchion.rules.caller_scope import read_network
 
+_PRICE_MOST = 1_000_000  # for a million tokens: more is a slip, and sums of it would not fit
 _MAY_BE_ZERO = frozenset(
     {
         "deadline.total_s",
@@ -34,6 +36,9 @@ _MAY_BE_ZERO = frozenset(
         "line.open_most",
         "line.caller_open_most",
         "idempotency.life_s",
+        "pricing.unknown_input",
+        "pricing.unknown_output",
+        "ledger.keep_days",
         "budget.count_as_input",
         "budget.count_as_output",
     }
@@ -75,10 +80,10 @@ def _check_proxies(settings: Settings) -> None:
 
 def _check_prices(settings: Settings) -> None:
     for name, price in settings.prices.items():
-        for field in price.__struct_fields__:
-            dollars = getattr(price, field)
-            if dollars is not None and not 0 <= dollars < math.inf:
-                raise SettingsError(f"prices.{name}.{field} is {dollars}: it must be 0 or more dollars")
+        for field in CLASSES:
+            told = getattr(price, field)
+            if told is not None and not 0 <= told <= _PRICE_MOST:
+                raise SettingsError(f"prices.{name}.{field} is {told}: it must be 0 to {_PRICE_MOST}")
 
 
 def _check_ca_file(settings: Settings) -> None:

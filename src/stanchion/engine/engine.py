@@ -19,6 +19,7 @@ from stanchion.core.errors import StanchionError
 from stanchion.core.reply import Reply
 from stanchion.core.secret import Secret
 from stanchion.core.service import Service
+from stanchion.engine.books import Books
 from stanchion.engine.catalog import Catalog
 from stanchion.engine.common_limits import CommonLimits
 from stanchion.engine.config import Loaded
@@ -64,6 +65,7 @@ class Engine:
         self.outbox = Outbox(self.metrics)
         self._tasks = await asyncio.TaskGroup().__aenter__()
         self._outbox_task = self.spawn(self.outbox.run())
+        self.books: Books | None = None
         self._idempotency = Idempotency(settings.idempotency, self.spawn)
         self.keys = KeyRing(settings.keys, self.clock, self.metrics)
         self.keys.quota = self._quota_left
@@ -71,6 +73,10 @@ class Engine:
         self._common: CommonLimits | None = None  # limits that are kept together with other processes
         self.key_exchange: KeyExchange | None = None  # with other replicas, and `stanchion keys`
         try:
+            self.books = books = Books(settings, self.outbox, self.clock, self.metrics)
+            self._shared = msgspec.structs.replace(
+                self._shared, booked=books.accounts, refuses=books.prices.refuses
+            )
             if settings.stores.limits != "memory":
                 self._common = CommonLimits(settings.stores.limits, self.clock, self.metrics)
                 self._shared = msgspec.structs.replace(self._shared, limits=self._common.shared)
@@ -103,6 +109,8 @@ class Engine:
                     await self._common.aclose()
                 if self.key_exchange is not None:
                     await self.key_exchange.aclose()
+                if self.books is not None:
+                    await self.books.aclose()
                 await self._http.aclose()
 
     def __call__(self, call: Call, /) -> Awaitable[Reply]:
@@ -174,6 +182,8 @@ class Engine:
             settings, self._shared, self._idempotency, catalog.route, catalog.endpoints
         )
         self._catalog = catalog
+        if self.books is not None:
+            self.books.take(settings)
         self.keys.options = settings.keys
         self.keys.longest_s = settings.attempt_timeout.total_s
         self.keys.use(catalog.keys)

@@ -16,6 +16,7 @@ from stanchion.policies.budget.options import BudgetOptions, BudgetSettings
 from stanchion.policies.deadline import DeadlineOptions
 from stanchion.policies.gather import GatherOptions
 from stanchion.policies.idempotency import IdempotencyOptions
+from stanchion.policies.priced import PricingOptions
 from stanchion.policies.rate_limit import RateLimitOptions
 from stanchion.policies.resume import ResumeOptions
 from stanchion.policies.retry import RetryOptions
@@ -66,7 +67,7 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PriceSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model costs, in dollars per million tokens."""
+    """What a model costs, per million tokens."""
 
     input: float
     output: float
@@ -75,6 +76,7 @@ class PriceSettings(msgspec.Struct, frozen=True, kw_only=True):
     input_audio: float | None = None
     output_reasoning: float | None = None
     output_audio: float | None = None
+    currency: Literal["usd", "cny"] = "usd"  # cny is counted in dollars at pricing.cny_per_usd
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +84,13 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "plain"] = "auto"  # auto is plain at a terminal
+
+
+class LedgerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of calls, and for how long."""
+
+    keep_days: float = 90.0  # days that the line of a call is kept; 0 is for ever.  Sums are always kept
+    waiting_most: int = 100_000  # lines that wait in memory while the store is lost
 
 
 class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +125,13 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
         ""  # where replicas and `stanchion keys` meet; "" is a file in `directory` for a process that serves
     )
     callers: str = ""  # where callers and their keys are kept; "" is a file in `directory`
+    ledger: str = (
+        ""  # where every call and its cost is booked; "" is a file in `directory` for a process that serves
+    )
+    cache: tuple[str, ...] = ()  # where answers are kept beyond memory, the nearest first: a file, a server
+    ledger: str = (
+        ""  # where every call and its cost is booked; "" is a file in `directory` for a process that serves
+    )
     limits: str = "memory"  # where the processes that use the same keys keep the provider's limits together
     budgets: str = ""  # where money is kept together; "" is a file in `directory` for a process that serves
     directory: str = ""  # of files that are kept; "" is $XDG_STATE_HOME/stanchion
@@ -140,6 +156,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     budget: BudgetOptions = BudgetOptions()
     http: HttpOptions = HttpOptions()
     keys: KeysOptions = KeysOptions()
+    pricing: PricingOptions = PricingOptions()
+    ledger: LedgerOptions = LedgerOptions()
     stores: StoreSettings = StoreSettings()
     providers: dict[str, ProviderSettings] = {}
     routes: dict[str, RouteSettings] = {}
@@ -164,6 +182,8 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "budget": BudgetOptions,
     "http": HttpOptions,
     "keys": KeysOptions,
+    "pricing": PricingOptions,
+    "ledger": LedgerOptions,
     "stores": StoreSettings,
 }
 TABLES: dict[str, type[msgspec.Struct]] = {

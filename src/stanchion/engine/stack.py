@@ -22,8 +22,9 @@ from stanchion.policies.gather import Gather
 from stanchion.policies.health import Health
 from stanchion.policies.idempotency import Idempotency
 from stanchion.policies.places import Places
+from stanchion.policies.priced import Priced, Refuses, refuses_none
 from stanchion.policies.rate_limit import NO_QUOTA, Quota, RateLimit, SharedLimits
-from stanchion.policies.record import Record
+from stanchion.policies.record import Booked, Record
 from stanchion.policies.resume import Resume
 from stanchion.policies.retry import Retry
 from stanchion.policies.trace_attempt import TraceAttempt
@@ -38,6 +39,8 @@ class Shared(msgspec.Struct, frozen=True):
     limits: SharedLimits | None = None  # where several processes keep the providers' limits together
     caller_limits: CallerLimits | None = None  # outlives a reload, as the room does
     room: Room | None = None  # who waits and what is open; outlives a reload
+    booked: Booked | None = None  # counts the money of each call
+    refuses: Refuses = refuses_none  # models without a price
 
 
 def call_stack(
@@ -50,7 +53,7 @@ def call_stack(
     balance = Balance(endpoints, settings.balance, clock, room=room)
     limits = shared.caller_limits or CallerLimits(shared.limits, clock, metrics)
     return stack(
-        Record(metrics, clock),  # outermost: refusals and replays are counted too
+        Record(metrics, clock, shared.booked),  # outermost: refusals and replays are counted and booked too
         Deadline(settings.deadline, clock),  # above all that waits: one budget of time
         Validate(),  # a cheap refusal before anything that keeps state
         idempotency,  # above all that asks a provider: one key, one call with all its tries
@@ -88,7 +91,8 @@ class EndpointStack:
         self._health = Health(name, settings.health, metrics, clock, keyed=key is not None)
         self._rate_limit = RateLimit(name, settings.rate_limit, metrics, clock, quota, shared.limits)
         self._service = stack(
-            self._health,  # on top: what rests is asked for nothing; tells Balance through ready_in
+            Priced(name, model, shared.refuses),  # first of all: what is refused counts against nothing
+            self._health,  # above all that waits: what rests is asked for nothing; tells Balance through ready_in
             self._places,  # above the quota: who waits for a place has booked nothing
             self._rate_limit,  # a key's quota; above the timeout: waiting for its store is not the provider's time
             AttemptTimeout(settings.attempt_timeout),  # bounds one try, so that Retry may act on it

@@ -175,6 +175,18 @@ class Metrics(Collector):
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
+    def _of_the_ledger(self) -> None:
+        self.cost = Tallies(
+            "stanchion_cost_microdollars", "What attempts cost, in millionths of a dollar", ("endpoint",)
+        )
+        self.unpriced = Tallies(
+            "stanchion_unpriced_attempts", "Attempts that used tokens whose price is not known", ("endpoint",)
+        )
+        self.ledger_lines = Tallies("stanchion_ledger_lines", "Lines for the ledger", ("outcome",))
+        self.ledger_store_lost = Tallies(
+            "stanchion_ledger_store_lost", "1 while the ledger's store cannot be asked", gauge=True
+        )
+
     def _count_keys(self) -> None:
         self.key_state = Tallies(
             "stanchion_key_state", "1 at the state a provider's key is in", ("key", "state"), gauge=True

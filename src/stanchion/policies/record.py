@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -23,13 +24,18 @@ from stanchion.observe.metrics import Metrics
 
 log = logging.getLogger("stanchion.calls")
 _NO_BODY = Body({})
+Booked = Callable[
+    [Call, Reply | None, End, str, float], None
+]  # with the error's class and the seconds it took
 
 
 class Record:
     """Outermost: one line and one count per call, whatever happens to it."""
 
-    def __init__(self, metrics: Metrics, clock: Clock | None = None) -> None:
+    def __init__(self, metrics: Metrics, clock: Clock | None = None, booked: Booked | None = None) -> None:
+        """`booked` is told of every end, to count its money."""
         self._metrics = metrics
+        self._booked = booked
         self._clock = clock or Clock()
 
     async def __call__(self, call: Call, service: Service, /) -> Reply:
@@ -46,8 +52,8 @@ class Record:
             self._ended(call, started_at, clock(), None, End.FAILED, error)
             raise
         told = (
-            call.having(body=_NO_BODY) if call.stream else call
-        )  # a stream would keep its request to the end
+            call.having(body=_small(call.body)) if call.stream else call
+        )  # it would keep its request to the end
         return reply.on_end(partial(self._reply_ended, told, started_at, reply))
 
     def _reply_ended(
@@ -75,6 +81,8 @@ class Record:
                 metrics.first_chunk_seconds.of(operation).observe(first_at - started_at)
         if call.trail.usage is not None:
             self._count_tokens(call.trail.usage)
+        if self._booked is not None:
+            self._booked(call, reply, end, code, now - started_at)
         if log.isEnabledFor(logging.INFO):
             self._line(call, started_at, now, reply, end, code)
 
@@ -110,6 +118,12 @@ class Record:
             completion_tokens=usage.completion_tokens if usage else None,
             tokens_estimated=(usage.estimated or None) if usage else None,
         )
+
+
+def _small(body: Body) -> Body:
+    """Return what is told of a body at the end: how it was to be served."""
+    tier = body.fields.get("service_tier")
+    return _NO_BODY if tier is None else Body({"service_tier": tier})
 
 
 def _code(end: End, error: BaseException | None) -> str:

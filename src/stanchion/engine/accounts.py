@@ -1,0 +1,171 @@
+"""Turns the end of each call into lines of the ledger, and into the metrics of money.
+
+One line for the call with its last attempt, one for each earlier attempt that used tokens: each attempt is
+counted at the price of the place that it was made at.  What is used after a call has ended, since somebody else
+still reads it, becomes a line when it is known.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+
+from stanchion.core.call import Call, Operation
+from stanchion.core.reply import End, Reply
+from stanchion.core.trail import Attempt
+from stanchion.core.usage import CLASSES, Usage
+from stanchion.engine.prices import PriceBook
+from stanchion.observe.metrics import Metrics, bounded
+from stanchion.stores.ledger import COUNTS, Line
+from stanchion.wire.usage import read_tier
+
+Post = Callable[[Line], None]
+_TEXT_MOST = 200  # characters of a name: callers choose some
+_TOKENS_MOST = 10**9  # of one attempt and class: more is nonsense, and sums of it would not fit
+_NOTHING = (0,) * len(CLASSES)
+
+
+class _Facts(msgspec.Struct, frozen=True, gc=False):
+    """What all lines of a call have in common.  It holds no call and no trail: a trail holds it."""
+
+    call: str
+    team: str
+    caller: str
+    key: str
+    operation: str
+    asked: str
+    tier: str
+    stream: bool
+    counted: int  # attempts that were there when it ended
+
+
+class Accounts:
+    """Books calls.  Called by Record at each end; synchronous, and never waits."""
+
+    def __init__(
+        self,
+        prices: PriceBook,
+        metrics: Metrics,
+        post: Post | None = None,
+        *,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """`post` takes the lines; without it only metrics are counted.  `wall` tells seconds since 1970."""
+        self._prices = prices
+        self._metrics = metrics
+        self._post = post
+        self._wall = wall
+        self._endpoints = set[str]()
+
+    def __call__(self, call: Call, reply: Reply | None, end: End, code: str, seconds: float) -> None:
+        """Book a call that ended."""
+        if call.operation is Operation.MODELS:
+            return  # it costs nothing, and pages ask for it all the time
+        trail = call.trail
+        attempts = trail.attempts
+        facts = _Facts(
+            call=call.id,
+            team=call.team,
+            caller=_short(call.caller),
+            key=call.caller_key,
+            operation=call.operation.path,
+            asked=_short(call.model),
+            tier=read_tier(call.body.fields.get("service_tier")),
+            stream=call.stream,
+            counted=len(attempts),
+        )
+        for number, attempt in enumerate(attempts[:-1], 1):
+            if attempt.usage is not None:
+                self._earlier(facts, number, attempt, 0)
+        trail.late = partial(self._late, facts)
+        last = attempts[-1] if attempts else None
+        if last is None and reply is not None:  # answered without a provider of its own
+            last = Attempt(reply.head.endpoint, reply.head.model, 0.0)
+        counts = {
+            "calls": 1,
+            "failed": end is End.FAILED,
+            "cancelled": end is End.CANCELLED,
+            "cached": reply is not None and not attempts,
+            "attempts": len(attempts),
+        }
+        self._book(facts, 0, last, counts, (end.word, code, seconds))
+
+    def _late(self, facts: _Facts, number: int, attempt: Attempt) -> None:
+        self._earlier(facts, number, attempt, 1 if number > facts.counted else 0)
+
+    def _earlier(self, facts: _Facts, number: int, attempt: Attempt, more: int) -> None:
+        seconds = 0.0 if attempt.ended_at is None else attempt.ended_at - attempt.started_at
+        counts = {"attempts": more}
+        self._book(facts, number, attempt, counts, (attempt.outcome, attempt.code or "", seconds))
+
+    def _book(
+        self,
+        facts: _Facts,
+        number: int,
+        attempt: Attempt | None,
+        counts: dict[str, int],
+        how: tuple[str, str, float],
+    ) -> None:
+        endpoint, model, usage = (
+            ("", "", None) if attempt is None else (attempt.endpoint, attempt.model, attempt.usage)
+        )
+        tokens = parts = _NOTHING
+        tier = facts.tier
+        if usage is not None:
+            # who never told what was used never told the tier either: the one that was asked for is likely
+            tier = facts.tier if usage.estimated else usage.tier
+            tokens = tuple(
+                min(value, _TOKENS_MOST) for value in msgspec.structs.astuple(usage)[: len(CLASSES)]
+            )
+            counted = Usage(**dict(zip(CLASSES, tokens, strict=True)), tier=tier)
+            cost = self._prices.cost(endpoint, model, counted)
+            parts = cost.parts
+            counts["estimated"] = usage.estimated
+            counts["unpriced"] = not cost.known
+            self._count(endpoint, sum(parts), known=cost.known)
+        if self._post is None:
+            return
+        outcome, code, seconds = how
+        self._post(
+            Line(
+                call=facts.call,
+                number=number,
+                at=self._wall(),
+                team=facts.team,
+                caller=facts.caller,
+                key=facts.key,
+                model=_short(model),
+                endpoint=self._bounded(_short(endpoint)),
+                operation=facts.operation,
+                asked=facts.asked,
+                outcome=outcome,
+                code=code,
+                tier=tier,
+                stream=facts.stream,
+                seconds=round(seconds, 4),
+                sums=(*(int(counts.get(name, 0)) for name in COUNTS), *tokens, *parts),
+            )
+        )
+
+    def _count(self, endpoint: str, micro_usd: int, *, known: bool) -> None:
+        if micro_usd:
+            self._metrics.cost.of(endpoint).inc(micro_usd)
+        if not known:
+            self._metrics.unpriced.of(endpoint).inc()
+
+    def _bounded(self, endpoint: str) -> str:
+        """Return the endpoint, or "other": a provider that serves any model has as many as callers make up."""
+        if endpoint not in self._endpoints:
+            (endpoint,) = bounded((endpoint,), len(self._endpoints))
+            self._endpoints.add(endpoint)
+        return endpoint
+
+
+def _short(text: str) -> str:
+    """Return what a database takes and a table can show."""
+    if len(text) <= _TEXT_MOST and "\0" not in text:
+        return text
+    return text[:_TEXT_MOST].replace("\0", "")
