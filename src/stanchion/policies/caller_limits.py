@@ -85,6 +85,16 @@ class _Bound(msgspec.Struct, frozen=True):
         return f"caller {self.level} {self.limit.what}/{self.limit.window_s}"
 
 
+class _Taken(msgspec.Struct, frozen=True):
+    """What was taken for a call."""
+
+    trail: Trail
+    holder: str
+    metered: list[_Bound]
+    takes: list[Take]  # one for each of `metered`
+    slots: list[Slot]
+
+
 class CallerLimits:
     """The limits of all callers.  Outlives a reload."""
 
@@ -111,7 +121,7 @@ class CallerLimits:
         taken = await self._store.limits.take(takes, slots, call.id)
         if taken.wait_s > 0:
             raise self._refusal(metered, takes, held, taken)
-        ended = partial(self._ended, call.trail, call.id, metered, takes, slots)
+        ended = partial(self._ended, _Taken(call.trail, call.id, metered, takes, slots))
         try:
             reply = await service(call)
         except BaseException as error:
@@ -119,29 +129,21 @@ class CallerLimits:
             raise
         return reply.on_end(ended)
 
-    def _ended(
-        self,
-        trail: Trail,
-        holder: str,
-        metered: list[_Bound],
-        takes: list[Take],
-        slots: list[Slot],
-        end: End,
-        error: BaseException | None,
-    ) -> None:
+    def _ended(self, taken: _Taken, end: End, error: BaseException | None) -> None:
         """Book what was really used."""
         del error
-        for slot in slots:
-            self._store.free(slot.name, holder)
-        used = trail.usage.total_tokens if trail.usage is not None else None
-        if not trail.attempts:
-            changes = [Change(take.meter, cost_s=-take.cost_s) for take in takes]  # nobody was asked
-        elif used is None and end is not End.FAILED:
+        for slot in taken.slots:
+            self._store.free(slot.name, taken.holder)
+        usage = taken.trail.usage
+        if not taken.trail.attempts:
+            changes = [Change(take.meter, cost_s=-take.cost_s) for take in taken.takes]  # nobody was asked
+        elif usage is None and end is not End.FAILED:
             return  # nobody told what it used: what was reserved stands for it
         else:
+            used = usage.total_tokens if usage is not None else 0
             changes = [
-                Change(take.meter, cost_s=cost_s(bound.limit, used or 0) - take.cost_s)
-                for bound, take in zip(metered, takes, strict=True)
+                Change(take.meter, cost_s=cost_s(bound.limit, used) - take.cost_s)
+                for bound, take in zip(taken.metered, taken.takes, strict=True)
                 if bound.limit.what == "tokens"
             ]
         if changes:
