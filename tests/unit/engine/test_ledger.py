@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -75,7 +75,7 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(**options) -> AsyncIterator[Desk]:
+async def desk(**options) -> AsyncGenerator[Desk]:
     made = Desk(**options)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(made.outbox.run())
