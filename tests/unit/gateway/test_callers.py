@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 
 import pytest
 
 from stanchion.core.call import Operation
-from stanchion.core.caller import Caller, CallerKey, Entry, Limit, Scopes, Standing, Team
+from stanchion.core.caller import Caller, CallerKey, Limit, Scopes, Standing, Team
 from stanchion.core.clock import Clock
 from stanchion.core.errors import CallerError, InvalidCall, NotAllowed, Unauthorized, Unavailable
 from stanchion.engine.settings import CallersOptions
@@ -227,18 +226,18 @@ async def test_a_change_that_comes_between_is_kept() -> None:
     house = House()
 
     class Hasty(MemoryCallerBook):
-        """Somebody revokes the key while another command decides."""
+        """Somebody revokes the key after another command has read the book and before it writes."""
 
-        waits = True
+        waits = False
 
-        async def write(self, entries: Sequence[Entry], *, at: int) -> bool:
+        async def read(self, known: int = -1) -> Callers | None:
+            found = await super().read(known)
             if self.waits:
                 self.waits = False
                 await CallerDesk(self, "another", wall=lambda: 5.0).revoke("shop")
-            return await super().write(entries, at=at)
+            return found
 
     book = Hasty()
-    book.waits = False
     desk = CallerDesk(book, "me", wall=lambda: house.now)
     made = await desk.add("shop")
     book.waits = True

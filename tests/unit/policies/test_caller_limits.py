@@ -144,7 +144,9 @@ async def test_a_call_that_can_never_fit_is_refused_as_too_large() -> None:
 @virtual_time
 async def test_an_answers_bound_above_the_limit_does_not_keep_a_call_out_for_ever() -> None:
     it = Limited([chat_answer("x")])
-    assert await it.ask(level("caller shop", "tokens=100/day"), fields={"max_tokens": 4096})
+    reply = await it.service(it.call(level("caller shop", "tokens=100/day"), fields={"max_tokens": 4096}))
+    assert await it.depth("caller caller shop tokens/86400") == pytest.approx(86_400.0)  # all of it, not more
+    await read(reply)
 
 
 @virtual_time
