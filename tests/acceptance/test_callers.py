@@ -89,7 +89,8 @@ async def test_a_revoked_key_is_refused_by_both_replicas_within_five_seconds_and
     settings += f'[stores]\ncallers = "{postgres.url}"\n'
     key = made(tmp_path, postgres.url, "shop", "--team", "web")
     other = made(tmp_path, postgres.url, "other")
-    with Gateway(tmp_path, settings) as one, Gateway(tmp_path, settings) as two:
+    replicas = [Gateway(tmp_path, settings, log_level="debug") for _ in range(3)]
+    with replicas[0] as one, replicas[1] as two:
         for each in (one, two):
             assert (await asked(each, key)).status == 200
         done = command(tmp_path, postgres.url, "revoke", "shop")
@@ -99,7 +100,7 @@ async def test_a_revoked_key_is_refused_by_both_replicas_within_five_seconds_and
         assert answer.error["code"] == "key_revoked"
         assert (await asked(two, other)).status == 200
         logs = one.log + two.log
-    with Gateway(tmp_path, settings) as again:
+    with replicas[2] as again:
         assert (await asked(again, key)).status == 401
         assert (await asked(again, other)).status == 200
         logs += again.log

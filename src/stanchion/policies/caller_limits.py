@@ -41,6 +41,7 @@ from stanchion.stores.protocols import Change, Limits, Slot, Take, Taken
 _OPEN_MOST_S = 3600.0  # a process that died holds its places no longer, nor than its calls could live
 _OPEN_MORE_S = 5.0  # beyond the call's deadline
 _OPEN_AGAIN_S = 1.0  # when another call ends is not known: worth asking again so soon
+_PLANS_MOST = 10_000  # kept; then they are made anew
 _BOUNDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 
@@ -78,11 +79,17 @@ class _Bound(msgspec.Struct, frozen=True):
 
     level: str
     limit: Limit
+    name: str  # of the meter or slot in the store.  A limit that is changed goes on with what was used
+    one: Take  # of one request, or one token
 
-    @property
-    def name(self) -> str:
-        """Name the meter or slot in the store.  A limit that is changed goes on with what was used."""
-        return f"caller {self.level} {self.limit.what}/{self.limit.window_s}"
+
+class _Plan(msgspec.Struct, frozen=True):
+    """All limits that count for a call."""
+
+    standing: Standing
+    metered: tuple[_Bound, ...]
+    held: tuple[_Bound, ...]
+    of_tokens: bool
 
 
 class _Taken(msgspec.Struct, frozen=True):
@@ -90,7 +97,7 @@ class _Taken(msgspec.Struct, frozen=True):
 
     trail: Trail
     holder: str
-    metered: list[_Bound]
+    metered: tuple[_Bound, ...]
     takes: list[Take]  # one for each of `metered`
     slots: list[Slot]
 
@@ -102,22 +109,24 @@ class CallerLimits:
         self._store: Store = store or own_limits(clock)
         self._clock = clock
         self._refused = metrics.caller_limited
+        self._plans: dict[int, _Plan] = {}  # by the standing's identity: it lives as long as a book's version
 
     def __call__(self, call: Call, service: Service, /) -> Awaitable[Reply]:
         """Pass the call on.  Raises LimitReached; nothing was taken then."""
         standing = call.options.get(Standing)
         if standing is None or call.operation is Operation.MODELS:
             return service(call)
-        bounds = _bounds(standing, call.body.fields)
-        return self._limited(call, service, bounds) if bounds else service(call)
+        plan = self._plan(standing, call.body.fields)
+        return self._limited(call, service, plan) if plan.metered or plan.held else service(call)
 
-    async def _limited(self, call: Call, service: Service, bounds: list[_Bound]) -> Reply:
-        metered = [bound for bound in bounds if bound.limit.what != "open"]
-        held = [bound for bound in bounds if bound.limit.what == "open"]
-        tokens = self._tokens(call, metered)
-        takes = [_take(bound, tokens) for bound in metered]
-        life_s = min(call.deadline - self._clock.now(), _OPEN_MOST_S)
-        slots = [Slot(bound.name, bound.limit.most, max(life_s, 0.0) + _OPEN_MORE_S) for bound in held]
+    async def _limited(self, call: Call, service: Service, plan: _Plan) -> Reply:
+        metered, held = plan.metered, plan.held
+        tokens = self._tokens(call, metered) if plan.of_tokens else 0
+        takes = [bound.one if bound.limit.what == "requests" else _take(bound, tokens) for bound in metered]
+        slots = list[Slot]()
+        if held:
+            life_s = max(0.0, min(call.deadline - self._clock.now(), _OPEN_MOST_S)) + _OPEN_MORE_S
+            slots = [Slot(bound.name, bound.limit.most, life_s) for bound in held]
         taken = await self._store.limits.take(takes, slots, call.id)
         if taken.wait_s > 0:
             raise self._refusal(metered, takes, held, taken)
@@ -128,6 +137,20 @@ class CallerLimits:
             ended(End.CANCELLED if isinstance(error, asyncio.CancelledError) else End.FAILED, error)
             raise
         return reply.on_end(ended)
+
+    def _plan(self, standing: Standing, fields: Mapping[str, Any]) -> _Plan:
+        plan = self._plans.get(id(standing))
+        if plan is None or plan.standing is not standing:
+            if len(self._plans) >= _PLANS_MOST:
+                self._plans.clear()
+            plan = self._plans[id(standing)] = _planned(standing, standing.levels)
+        if standing.user_limits:
+            user = fields.get("safety_identifier") or fields.get("user")
+            if isinstance(user, str) and user:
+                mark = blake2b(user.encode("utf-8", "replace"), digest_size=12, key=standing.salt).hexdigest()
+                level = Level(f"user {standing.caller} {mark}", standing.user_limits)
+                return _planned(standing, (level, *standing.levels))
+        return plan
 
     def _ended(self, taken: _Taken, end: End, error: BaseException | None) -> None:
         """Book what was really used."""
@@ -149,15 +172,12 @@ class CallerLimits:
         if changes:
             self._store.later(changes)
 
-    def _tokens(self, call: Call, metered: list[_Bound]) -> int:
+    def _tokens(self, call: Call, metered: Sequence[_Bound]) -> int:
         """Return what is reserved.  Raises LimitReached for a call that never fits."""
-        limited = [bound for bound in metered if bound.limit.what == "tokens"]
-        if not limited:
-            return 0
         fields = call.body.fields
         asked = charge(fields)
-        for bound in limited:
-            if asked > bound.limit.most:
+        for bound in metered:
+            if bound.limit.what == "tokens" and asked > bound.limit.most:
                 self._refused.of(_kind(bound), "tokens").inc()
                 raise LimitReached(
                     f"the call counts {asked} tokens and the limit of {_whose(bound)} is {say_limit(bound.limit)}: "
@@ -168,7 +188,7 @@ class CallerLimits:
         return asked + _answer_bound(fields)
 
     def _refusal(
-        self, metered: list[_Bound], takes: list[Take], held: list[_Bound], taken: Taken
+        self, metered: Sequence[_Bound], takes: list[Take], held: Sequence[_Bound], taken: Taken
     ) -> LimitReached:
         """Say which limit it was: of several the one that takes longest."""
         waits = [_wait_s(take, depth) for take, depth in zip(takes, taken.depth_s, strict=True)]
@@ -187,20 +207,21 @@ class CallerLimits:
         return LimitReached(f"{names}, as many as may be", retry_after_s=_OPEN_AGAIN_S)
 
 
-def _bounds(standing: Standing, fields: Mapping[str, Any]) -> list[_Bound]:
-    levels = standing.levels
-    if standing.user_limits:
-        user = fields.get("safety_identifier") or fields.get("user")
-        if isinstance(user, str) and user:
-            mark = blake2b(user.encode("utf-8", "replace"), digest_size=12, key=standing.salt).hexdigest()
-            levels = (Level(f"user {standing.caller} {mark}", standing.user_limits), *levels)
-    return [_Bound(level.name, limit) for level in levels for limit in level.limits]
+def _planned(standing: Standing, levels: Sequence[Level]) -> _Plan:
+    bounds = [_bound(level.name, limit) for level in levels for limit in level.limits]
+    metered = tuple([bound for bound in bounds if bound.limit.what != "open"])
+    held = tuple([bound for bound in bounds if bound.limit.what == "open"])
+    return _Plan(standing, metered, held, any(bound.limit.what == "tokens" for bound in metered))
+
+
+def _bound(level: str, limit: Limit) -> _Bound:
+    name = f"caller {level} {limit.what}/{limit.window_s}"
+    return _Bound(level, limit, name, Take(name, cost_s(limit, 1), float(limit.window_s)))
 
 
 def _take(bound: _Bound, tokens: int) -> Take:
-    limit = bound.limit
-    amount = 1 if limit.what == "requests" else min(tokens, limit.most)  # more would wait for an empty meter
-    return Take(bound.name, cost_s(limit, amount), float(limit.window_s))
+    """Take so many tokens; of more than the limit, all: more would be given back in any case."""
+    return Take(bound.name, cost_s(bound.limit, min(tokens, bound.limit.most)), bound.one.room_s)
 
 
 def _wait_s(take: Take, depth_s: float) -> float:

@@ -7,7 +7,7 @@ import hmac
 import msgspec
 
 from stanchion.core.caller import EVERYONE, Caller, CallerKey, Level, Standing, Team
-from stanchion.rules.virtual_key import digest_of, read_id
+from stanchion.rules.virtual_key import digest_of, glance_id
 from stanchion.stores.protocols import Callers
 
 
@@ -42,10 +42,7 @@ class CallerIndex:
         Which ids there are may be learned from how long this takes; they are public.  Of the rest nothing can:
         the digests are compared in constant time, and made for an unknown id too.
         """
-        name = read_id(text)
-        if name is None:
-            return None
-        known = self._keys.get(name)
+        known = self._keys.get(glance_id(text))
         digest = digest_of(text, self._pepper)
         stored = known.key.digest if known is not None else bytes(len(digest))
         return known if hmac.compare_digest(digest, stored) else None
