@@ -85,6 +85,10 @@ class Catalog:
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known) or 'none'}"
         raise UnknownModel(f"no route and no provider serves this model; {hint}")
 
+    def places(self, call: Call) -> list[tuple[str, str]]:
+        """Return all providers that may be asked for a call, each with the model.  Raises UnknownModel."""
+        return [place for target in self.route(call) for place in self._places(target)]
+
     def route_options(self, model: str) -> Mapping[type[Any], Any]:
         """Return the policy options of the route a model name stands for; none if it is no route."""
         return self._options.get(model, {})
@@ -148,15 +152,17 @@ class Catalog:
         return list(self._presets) if len(self._presets) == 1 else []
 
     def _make_target(self, target: str) -> Sequence[tuple[Endpoint, float]]:
+        return tuple(each for provider, model in self._places(target) for each in self._at(provider, model))
+
+    def _places(self, target: str) -> list[tuple[str, str]]:
+        """Return a target's providers, each with the model to ask for there."""
         if target.startswith("route:"):
             parts = [each.partition("/") for each in self._settings.routes[target[6:]].balance]
-            places = [(provider, model) for provider, _, model in parts]
-        elif target.startswith("model:"):
-            places = [(provider, target[6:]) for provider in self._serving(target[6:])]
-        else:
-            provider, _, model = target.partition("/")
-            places = [(provider, model)]
-        return tuple(each for provider, model in places for each in self._at(provider, model))
+            return [(provider, model) for provider, _, model in parts]
+        if target.startswith("model:"):
+            return [(provider, target[6:]) for provider in self._serving(target[6:])]
+        provider, _, model = target.partition("/")
+        return [(provider, model)]
 
     def _at(self, provider: str, model: str) -> list[tuple[Endpoint, float]]:
         """Return the endpoints of one model at one provider: one per key."""

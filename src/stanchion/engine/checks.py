@@ -39,8 +39,6 @@ _MAY_BE_ZERO = frozenset(
         "pricing.unknown_input",
         "pricing.unknown_output",
         "ledger.keep_days",
-        "budget.count_as_input",
-        "budget.count_as_output",
     }
 )
 

@@ -39,7 +39,7 @@ def _nothing() -> None:
 class LeasedBudgetsOptions(msgspec.Struct, frozen=True):
     """How long to wait for the store, and how often to ask whether it is there."""
 
-    timeout_s: float = 1.0  # seconds; longer is lost
+    timeout_s: float = 2.0  # seconds; longer is lost
     beat_s: float = 1.0  # seconds
     dead_s: float = 5.0  # seconds without a beat after which a replica no longer counts
     replicas_least: int = 1  # replicas to reckon with before the first beat, and never fewer
@@ -50,6 +50,7 @@ class _Known(msgspec.Struct, gc=False):
     spent: int
     left: int
     born_at: float
+    cap: int
 
 
 class LeasedBudgets:
@@ -187,7 +188,7 @@ class LeasedBudgets:
             if before is None:
                 if len(known) >= _KNOWN_MOST:
                     known.popitem(last=False)
-                known[hold.purse] = _Known(spent, hold.cap - spent - held, born_at)
+                known[hold.purse] = _Known(spent, hold.cap - spent - held, born_at, hold.cap)
                 continue
             if born_at > before.born_at:
                 forgot = True
@@ -234,6 +235,12 @@ class LeasedBudgets:
                 self._spent_here[purse] -= amount
         for holder in list(self._here):
             await self._bring(holder)
+        purses = list(self._known)  # what others did meanwhile, should it be lost again
+        for start in range(0, len(purses), _TOGETHER_MOST):
+            some = purses[start : start + _TOGETHER_MOST]
+            for purse, sums in zip(some, await self._soon(self._remote.spent(some)), strict=True):
+                known_now = self._known[purse]
+                known_now.spent, known_now.left = sums.spent, known_now.cap - sums.spent - sums.held
         self._local = MemoryBudgets(self._clock.now)
         self._spent_here = {purse: amount for purse, amount in self._spent_here.items() if amount}
         self.lost = False

@@ -62,6 +62,13 @@ class Database:
             Question(lambda it: it.fetchval(statement, *values, timeout=self._timeout_s), None, unheard)
         )
 
+    def start(self, statement: str, *values: object) -> asyncio.Future[Any]:
+        """As `value`, as a future.  Raises StoreLost only when it cannot even be queued."""
+        future = asyncio.get_running_loop().create_future()
+        ask: Ask = lambda it: it.fetchval(statement, *values, timeout=self._timeout_s)  # noqa: E731
+        self._ask(Question(ask, future, unheard))
+        return future
+
     async def _run(self, ask: Ask, left: Callable[[Any], None]) -> Any:
         future = asyncio.get_running_loop().create_future()
         self._ask(Question(ask, future, left))
