@@ -22,6 +22,7 @@ from stanchion.keys.slot import KeySlot, KeySpec
 from stanchion.keys.source import Found, KeySource, SourceFailed
 from stanchion.providers.openai import EndpointSpec
 from stanchion.providers.presets import PRESETS, Preset
+from stanchion.rules.cache_key import Home
 
 Make = Callable[[EndpointSpec], Endpoint]
 Slots = Callable[[KeySpec, KeySource], KeySlot]
@@ -46,6 +47,7 @@ class Catalog:
         self._endpoints: OrderedDict[str, Sequence[tuple[Endpoint, float]]] = OrderedDict()
         self._made: dict[EndpointSpec, Endpoint] = {}
         self._targets: dict[str, Sequence[str]] = {}
+        self._homes: dict[str, Home] = {}
         self._options = {name: _options(each) for name, each in settings.routes.items()}
 
     def adopt(self, older: Catalog) -> None:
@@ -69,6 +71,20 @@ class Catalog:
             if len(self._targets) >= _TARGETS_MOST:
                 self._targets.clear()
             self._targets[call.model] = found
+        return found
+
+    def home(self, call: Call) -> Home:
+        """Return where a call goes first, with the addresses.  Raises UnknownModel."""
+        found = self._homes.get(call.model)
+        if found is None:
+            places = sorted(set(self._places(self.route(call)[0])))
+            found = Home(
+                tuple(f"{self._presets[provider].base_url} {model}" for provider, model in places),
+                frozenset(f"{provider}/{model}" for provider, model in places),
+            )
+            if len(self._homes) >= _TARGETS_MOST:
+                self._homes.clear()
+            self._homes[call.model] = found
         return found
 
     def _find_targets(self, asked: str) -> Sequence[str]:

@@ -13,6 +13,8 @@ from stanchion.keys.options import KeySettings, KeysOptions
 from stanchion.policies.attempt_timeout import AttemptTimeoutOptions
 from stanchion.policies.balance import BalanceOptions, LineOptions
 from stanchion.policies.budget.options import BudgetOptions, BudgetSettings
+from stanchion.policies.cache import CacheOptions
+from stanchion.policies.coalesce import CoalesceOptions
 from stanchion.policies.deadline import DeadlineOptions
 from stanchion.policies.gather import GatherOptions
 from stanchion.policies.idempotency import IdempotencyOptions
@@ -128,10 +130,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     ledger: str = (
         ""  # where every call and its cost is booked; "" is a file in `directory` for a process that serves
     )
-    cache: tuple[str, ...] = ()  # where answers are kept beyond memory, the nearest first: a file, a server
-    ledger: str = (
-        ""  # where every call and its cost is booked; "" is a file in `directory` for a process that serves
-    )
+    cache: list[str] = []  # where answers are kept beyond memory, the nearest first: a file, a server
     limits: str = "memory"  # where the processes that use the same keys keep the provider's limits together
     budgets: str = ""  # where money is kept together; "" is a file in `directory` for a process that serves
     directory: str = ""  # of files that are kept; "" is $XDG_STATE_HOME/stanchion
@@ -153,6 +152,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gather: GatherOptions = GatherOptions()
     rate_limit: RateLimitOptions = RateLimitOptions()
     idempotency: IdempotencyOptions = IdempotencyOptions()
+    cache: CacheOptions = CacheOptions()
+    coalesce: CoalesceOptions = CoalesceOptions()
     budget: BudgetOptions = BudgetOptions()
     http: HttpOptions = HttpOptions()
     keys: KeysOptions = KeysOptions()
@@ -179,6 +180,8 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "gather": GatherOptions,
     "rate_limit": RateLimitOptions,
     "idempotency": IdempotencyOptions,
+    "cache": CacheOptions,
+    "coalesce": CoalesceOptions,
     "budget": BudgetOptions,
     "http": HttpOptions,
     "keys": KeysOptions,

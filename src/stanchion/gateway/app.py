@@ -76,7 +76,8 @@ class Gateway:
             admitted = self.door.admit(headers, peer, operation)
             raw = await read_body(headers, receive, self.engine.settings.gateway, self._clock)
             peer = self.door.address(headers, peer)
-            call = read_call(operation, raw, headers, self._clock.now(), peer=peer)
+            pepper = self.engine.keys.pepper  # the same for all who share the key book
+            call = read_call(operation, raw, headers, self._clock.now(), peer=peer, pepper=pepper)
             call = admitted.sign(call)
             skip = last_event_id(headers) if call.stream else 0
         except ClientLeft:

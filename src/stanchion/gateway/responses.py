@@ -48,6 +48,8 @@ class ResponseHeaders:
             headers.append((b"openai-processing-ms", b"%d" % elapsed_ms))
         headers.append((b"x-stanchion-model", _ascii(head.model)))
         headers.append((b"x-stanchion-endpoint", _ascii(head.endpoint)))
+        if head.cache:
+            headers.append((b"x-stanchion-cache", head.cache.encode()))
         headers.append((b"x-stanchion-attempts", b"%d" % max(1, len(call.trail.attempts))))
         return headers
 

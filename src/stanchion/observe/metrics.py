@@ -172,6 +172,7 @@ class Metrics(Collector):
         self._count_money()
         self._of_the_ledger()
         self._of_the_line()
+        self._of_the_cache()
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
@@ -207,6 +208,18 @@ class Metrics(Collector):
         )
         self.caller_limited = Tallies(
             "stanchion_caller_limited", "Calls refused for a caller's limit", ("level", "what")
+        )
+
+    def _of_the_cache(self) -> None:
+        self.cache_calls = Tallies(
+            "stanchion_cache_calls", "Calls whose answer may be shared, by where it came from", ("result",)
+        )
+        self.cache_bytes = Tallies("stanchion_cache_bytes", "Bytes of answers kept in memory", gauge=True)
+        self.cache_store_lost = Tallies(
+            "stanchion_cache_store_lost", "1 while a store of answers cannot be asked", ("store",), gauge=True
+        )
+        self.coalesced_cut = Tallies(
+            "stanchion_coalesced_cut", "Readers of a shared stream that were too slow for the others"
         )
 
     def collect(self) -> Iterable[Metric]:

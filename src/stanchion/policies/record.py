@@ -110,6 +110,7 @@ class Record:
             outcome=end.word,
             code=code or None,
             endpoint=reply.head.endpoint if reply is not None else None,
+            cache=(reply.head.cache or None) if reply is not None else None,
             attempts=len(call.trail.attempts),
             resumed=call.trail.resumed or None,
             seconds=round(now - started_at, 4),

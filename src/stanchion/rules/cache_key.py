@@ -11,13 +11,14 @@ its ".0".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
 from stanchion.core.call import Call, Operation
+from stanchion.rules.cache_control import CacheAsked
 
 KEY_BYTES = 24  # of 192 bits two are alike by chance never
 _VERSION = 1  # another way to make keys is another number: old entries are found no more
@@ -96,3 +97,38 @@ def _own_tools(tools: Any) -> bool:
         return False
     kinds: list[Any] = [each.get("type") if isinstance(each, dict) else None for each in tools]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     return all(isinstance(kind, str) and kind in _OWN_TOOLS for kind in kinds)
+
+
+class Twins(msgspec.Struct, frozen=True, gc=False):
+    """Which calls get the same answer as this one.  The cache puts it into `Call.options` for those below."""
+
+    key: bytes
+    join: bool = True  # an answer that is on its way already will do
+
+
+def shares(call: Call, *, unasked: bool) -> bool:
+    """Say whether a call's answer may be shared; `unasked`: also where it did not ask and the answer is repeatable."""
+    wish = call.options.get(CacheAsked)
+    if wish is None:
+        return unasked and repeatable(call.operation, call.body.fields)
+    if not wish.store:
+        return False
+    fields = call.body.fields
+    if wish.asks and may_be_shared(call.operation, fields):
+        return True
+    return unasked and repeatable(call.operation, fields)
+
+
+class Home(msgspec.Struct, frozen=True):
+    """Where a call goes first, before any fallback."""
+
+    targets: tuple[str, ...]  # its endpoints with their addresses, for the key
+    names: frozenset[str] | None = None  # "provider/model"; None: whoever answers is at home
+
+
+HomeOf = Callable[[Call], Home]  # raises UnknownModel
+
+
+def anywhere(call: Call) -> Home:
+    """Where targets have no names: the model says all."""
+    return Home((call.model,))
