@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from stanchion.core.errors import (
         CallerError,
         Cut,
+        BudgetExceeded,
         DeadlineExceeded,
         InvalidCall,
         KeyReused,
@@ -49,6 +50,7 @@ __all__ = [
     "Choice",
     "Client",
     "Cut",
+    "BudgetExceeded",
     "DeadlineExceeded",
     "Delta",
     "EmbeddingReply",
@@ -87,6 +89,7 @@ _HOMES = {
     "core.errors": (
         "CallerError",
         "Cut",
+        "BudgetExceeded",
         "DeadlineExceeded",
         "InvalidCall",
         "KeyReused",
