@@ -16,7 +16,8 @@ import msgspec
 
 from stanchion.core.usage import CLASSES
 
-DIMENSIONS = ("team", "caller", "key", "model", "endpoint")  # what sums are kept apart by
+# what sums are kept apart by, in the order of their rows: the usual questions read them without sorting
+DIMENSIONS = ("caller", "model", "endpoint", "key", "team")
 BY = (*DIMENSIONS, "provider", "day", "hour")  # what can be asked for
 COUNTS = ("calls", "failed", "cancelled", "cached", "attempts", "estimated", "unpriced")
 COSTS = tuple(f"cost_{name}" for name in CLASSES)  # micro-dollars; their sum is the total
@@ -24,7 +25,7 @@ SUMS = (*COUNTS, *CLASSES, *COSTS)
 FACTS = ("operation", "asked", "outcome", "code", "tier", "stream", "seconds")
 HOUR_S, DAY_HOURS = 3600, 24
 FORGET_MOST = 10_000  # lines in one step
-_ALWAYS = 2**40  # an hour that never comes
+_ALWAYS = DAY_HOURS * 2**35  # an hour that never comes, and a midnight
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
@@ -55,7 +56,7 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     @property
     def dimensions(self) -> tuple[str, ...]:
         """Its place in the sums, in the order of DIMENSIONS."""
-        return self.team, self.caller, self.key, self.model, self.endpoint
+        return self.caller, self.model, self.endpoint, self.key, self.team
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -135,8 +136,21 @@ def totals(lines: Iterable[Line], hours: int) -> list[tuple[int, tuple[str, ...]
     return [(span, dimensions, found[span, dimensions]) for span, dimensions in sorted(found)]
 
 
+def joined(asked: Asked, spans: Sequence[list[Used]]) -> list[Used]:
+    """Return the rows of all spans, ordered by key."""
+    if len(spans) > 1 and "day" not in asked.by:
+        return merged((row.key, row.sums) for rows in spans for row in rows)
+    rows = [row for each in spans for row in each]  # no day is in two spans
+    rows.sort(key=_key)
+    return rows
+
+
+def _key(row: Used) -> tuple[str, ...]:
+    return row.key
+
+
 def merged(rows: Iterable[tuple[tuple[str, ...], Sequence[int]]]) -> list[Used]:
-    """Add up the rows of several spans by key, ordered."""
+    """Add up rows by key, ordered."""
     found = dict[tuple[str, ...], list[int]]()
     for key, sums in rows:
         before = found.get(key)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from stanchion.stores.ledger import DAY_HOURS, SUMS, Asked, Span
+from stanchion.stores.ledger import DAY_HOURS, SUMS, Asked, Span, Used
 
 _START = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -32,18 +32,26 @@ def usage_sql(asked: Asked, span: Span, table: str, provider: str, marks: tuple[
     return f"{question} GROUP BY {', '.join(columns)}" if columns else f"{question} HAVING count(*) > 0"
 
 
-def row_of(asked: Asked, row: Sequence[Any]) -> tuple[tuple[str, ...], list[int]]:
-    """Return a database's row as key and sums."""
+def rows_of(asked: Asked, rows: Iterable[Any]) -> list[Used]:
+    """Return a database's rows as key and sums."""
     cut = len(asked.by)
-    words = [_word(name, value) for name, value in zip(asked.by, row, strict=False)]
-    return tuple(words), list(row[cut:])
+    times = [(place, name == "day") for place, name in enumerate(asked.by) if name in ("day", "hour")]
+    if not times:
+        return [Used(tuple(row[:cut]), tuple(row[cut:])) for row in rows]
+    words, found = dict[tuple[bool, int], str](), list[Used]()
+    for row in rows:
+        key = list(row[:cut])
+        for place, daily in times:
+            at = (daily, key[place])
+            word = words.get(at)
+            if word is None:
+                word = words[at] = day_word(at[1]) if daily else hour_word(at[1])
+            key[place] = word
+        found.append(Used(tuple(key), tuple(row[cut:])))
+    return found
 
 
 def _column(name: str, at: str, provider: str) -> str:
     if name == "provider":
         return provider
     return f"{at} / {DAY_HOURS}" if name == "day" and at == "hour" else name
-
-
-def _word(name: str, value: Any) -> str:
-    return day_word(value) if name == "day" else hour_word(value) if name == "hour" else value

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from stanchion.stores.ledger import (
     DAY_HOURS,
+    DIMENSIONS,
     FORGET_MOST,
     HOUR_S,
     SUMS,
@@ -78,12 +79,8 @@ def _dimension(place: int) -> Callable[[int, tuple[str, ...], bool], str]:
 
 
 _WORDS: Mapping[str, Callable[[int, tuple[str, ...], bool], str]] = {
-    "team": _dimension(0),
-    "caller": _dimension(1),
-    "key": _dimension(2),
-    "model": _dimension(3),
-    "endpoint": _dimension(4),
-    "provider": lambda _, dimensions, __: dimensions[4].partition("/")[0],
+    **{name: _dimension(place) for place, name in enumerate(DIMENSIONS)},
+    "provider": lambda _, dimensions, __: dimensions[DIMENSIONS.index("endpoint")].partition("/")[0],
     "day": _day,
     "hour": _hour,
 }

@@ -88,7 +88,7 @@ def test_a_time_is_a_span_ago_or_a_date(address: str, capsys: pytest.CaptureFixt
     ("words", "error"),
     [
         (("--by", "modell"), "did you mean 'model'"),
-        (("--by", "xyz"), "known are team, caller"),
+        (("--by", "xyz"), "known are caller, model"),
         (("--since", "soon"), "write 7d, 24h"),
     ],
 )

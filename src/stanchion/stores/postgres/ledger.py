@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from stanchion.stores.ledger import FORGET_MOST, HOUR_S, SUMS, Asked, Line, Used, merged, spans
-from stanchion.stores.ledger_words import row_of, usage_sql
+from stanchion.stores.ledger import FORGET_MOST, HOUR_S, SUMS, Asked, Line, Used, joined, spans
+from stanchion.stores.ledger_words import rows_of, usage_sql
 from stanchion.stores.postgres.database import Database
 
 _ADD = "SELECT stanchion_ledger_add_1($1::json)"
@@ -32,7 +32,7 @@ class PostgresLedger:
         return await self._database.value(_ADD, told)
 
     async def used(self, asked: Asked) -> Sequence[Used]:
-        rows = list[tuple[tuple[str, ...], list[int]]]()
+        rows = list[list[Used]]()
         for span in spans(asked):
             # each span is a statement of its own: a batch that comes between two is in one of them alone, as
             # it would be in an answer a moment earlier or later
@@ -40,8 +40,8 @@ class PostgresLedger:
                 asked, span, "stanchion_ledger", _PROVIDER, ("$1::bigint", "$2::bigint"), "sum({})::bigint"
             )
             found = await self._database.rows(question, span.first, span.end)
-            rows.extend(row_of(asked, row) for row in found)
-        return merged(rows)
+            rows.append(rows_of(asked, found))
+        return joined(asked, rows)
 
     async def forget(self, before: float) -> int:
         return await self._database.value(_FORGET, int(before // HOUR_S), FORGET_MOST)

@@ -14,11 +14,11 @@ from stanchion.stores.ledger import (
     Asked,
     Line,
     Used,
-    merged,
+    joined,
     spans,
     totals,
 )
-from stanchion.stores.ledger_words import row_of, usage_sql
+from stanchion.stores.ledger_words import rows_of, usage_sql
 from stanchion.stores.sqlite.file import SqliteFile
 
 _MARKS = ", ".join("?" * (4 + len(DIMENSIONS) + 7 + len(SUMS)))
@@ -61,11 +61,11 @@ class SqliteLedger:
     async def used(self, asked: Asked) -> Sequence[Used]:
         def step(db: sqlite3.Connection, now: float) -> list[Used]:
             del now
-            rows = list[tuple[tuple[str, ...], list[int]]]()
+            rows = list[list[Used]]()
             for span in spans(asked):
                 question = usage_sql(asked, span, "ledger", _PROVIDER, ("?", "?"), "sum({})")
-                rows.extend(row_of(asked, row) for row in db.execute(question, (span.first, span.end)))
-            return merged(rows)
+                rows.append(rows_of(asked, db.execute(question, (span.first, span.end))))
+            return joined(asked, rows)
 
         return await self._file.run(step)
 
