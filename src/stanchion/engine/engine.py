@@ -20,6 +20,7 @@ from stanchion.core.reply import Reply
 from stanchion.core.secret import Secret
 from stanchion.core.service import Service
 from stanchion.engine.books import Books
+from stanchion.engine.budgets import CommonBudgets
 from stanchion.engine.caching import open_tiers
 from stanchion.engine.catalog import Catalog
 from stanchion.engine.common_limits import CommonLimits
@@ -36,6 +37,7 @@ from stanchion.keys.watch import KeyWatch
 from stanchion.observe.logs import log_event
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.balance import Room
+from stanchion.policies.budget import Budget
 from stanchion.policies.caller_limits import CallerLimits
 from stanchion.policies.idempotency import Idempotency
 from stanchion.providers.http import HttpClient
@@ -74,6 +76,7 @@ class Engine:
         self._shared = msgspec.structs.replace(self._shared, cache=self._cache, spawn=self.spawn)
         self._key_watch = KeyWatch(self.keys, self.clock, self.check_key)
         self._common: CommonLimits | None = None  # limits that are kept together with other processes
+        self._budgets: CommonBudgets | None = None  # money that is kept together with other processes
         self.key_exchange: KeyExchange | None = None  # with other replicas, and `stanchion keys`
         try:
             self.books = books = Books(settings, self.outbox, self.clock, self.metrics)
@@ -88,6 +91,7 @@ class Engine:
             limiter = CallerLimits(self._shared.limits, self.clock, self.metrics)
             self._shared = msgspec.structs.replace(self._shared, caller_limits=limiter)
             self._build(None)
+            await self._begin_budgets()
             await self._begin_keys()
         except BaseException:
             await self.__aexit__()
@@ -111,6 +115,8 @@ class Engine:
                 if self._common is not None:
                     await self._common.aclose()
                 await self._cache.aclose()
+                if self._budgets is not None:
+                    await self._budgets.aclose()
                 if self.key_exchange is not None:
                     await self.key_exchange.aclose()
                 if self.books is not None:
@@ -184,7 +190,12 @@ class Engine:
             catalog.adopt(older)
         self._shared = msgspec.structs.replace(self._shared, home=catalog.home)
         self._service: Service = call_stack(
-            settings, self._shared, self._idempotency, catalog.route, catalog.endpoints
+            settings,
+            self._shared,
+            self._idempotency,
+            catalog.route,
+            catalog.endpoints,
+            self._budget(settings, catalog),
         )
         self._catalog = catalog
         self._cache.memory.bound(settings.cache.most_bytes)
@@ -193,6 +204,19 @@ class Engine:
         self.keys.options = settings.keys
         self.keys.longest_s = settings.attempt_timeout.total_s
         self.keys.use(catalog.keys)
+
+    def _budget(self, settings: Settings, catalog: Catalog) -> Budget | None:
+        """Make the policy of the budgets; None where there are none."""
+        if not settings.budgets or self.books is None:
+            return None
+        if self._budgets is None:
+            self._budgets = CommonBudgets(settings, self.clock, self.metrics, self.outbox)
+            self.spawn(self._budgets.run())
+        return self._budgets.policy(settings, catalog, self.books.prices)
+
+    async def _begin_budgets(self) -> None:
+        if self._budgets is not None:
+            await self._budgets.begin()
 
     async def _begin_keys(self) -> None:
         """Read the keys that take a while, take over what other replicas know, look after all from now on."""

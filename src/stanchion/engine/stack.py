@@ -15,6 +15,7 @@ from stanchion.keys.slot import KeySlot
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.attempt_timeout import AttemptTimeout
 from stanchion.policies.balance import Balance, Endpoints, Room
+from stanchion.policies.budget import Again, Budget
 from stanchion.policies.cache import Cache, CacheFill
 from stanchion.policies.caller_limits import CallerLimits
 from stanchion.policies.coalesce import Coalesce, Spawn
@@ -51,9 +52,14 @@ class Shared(msgspec.Struct, frozen=True):
 
 
 def call_stack(
-    settings: Settings, shared: Shared, idempotency: Idempotency, route: Route, endpoints: Endpoints
+    settings: Settings,
+    shared: Shared,
+    idempotency: Idempotency,
+    route: Route,
+    endpoints: Endpoints,
+    budget: Budget | None = None,
 ) -> Service:
-    """Everything that happens once per call."""
+    """Everything that happens once per call.  Without budgets there is no filter of theirs."""
     metrics, clock = shared.metrics, shared.clock
     room = shared.room or Room(metrics, clock)
     room.configure(settings.line)
@@ -66,11 +72,13 @@ def call_stack(
         idempotency,  # above all that asks a provider: one key, one call with all its tries
         *_sharing(settings, shared),  # above all that costs money: twins pay once, a hit nothing
         limits,  # of callers; below idempotency: a replay counts nothing
+        *(() if budget is None else (budget,)),  # above fallback: the dearest target of the chain is held
         Fallback(route, metrics),  # above retry: each target gets its own tries
         Resume(settings.resume, metrics),  # below fallback: another model is another answer
         Retry(
             settings.retry, metrics, clock=clock, outlook=balance.outlook
         ),  # above balance: the next try may take another endpoint
+        *(() if budget is None else (Again(budget),)),  # below retry: each further attempt is held too
         Gather(settings.gather),  # below retry: a stream that was cut while gathering is tried again
         service=balance,
     )

@@ -196,6 +196,23 @@ class Metrics(Collector):
             "stanchion_key_rotations", "New values of keys, by what became of them", ("key", "outcome")
         )
 
+    def _count_money(self) -> None:
+        self.budget_used = Tallies(
+            "stanchion_budget_used", "Part of a budget that is spent in its window", ("budget",), gauge=True
+        )
+        self.budget_alerts = Tallies(
+            "stanchion_budget_alerts", "Windows in which much of a budget was spent", ("budget",)
+        )
+        self.budget_refused = Tallies(
+            "stanchion_budget_refused",
+            "Calls, and streams, for which a budget had too little left",
+            ("budget",),
+        )
+        self.budget_cut = Tallies("stanchion_budget_cut_streams", "Streams that were cut at a budget's end")
+        self.budgets_store_lost = Tallies(
+            "stanchion_budgets_store_lost", "1 while the store of budgets cannot be asked", gauge=True
+        )
+
     def _of_the_line(self) -> None:
         self.line_waiting = Tallies(
             "stanchion_line_waiting", "Calls that wait for an endpoint now", ("priority",), gauge=True
@@ -225,20 +242,3 @@ class Metrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """Give all metrics to a scrape."""
         return [each.family() for each in vars(self).values() if isinstance(each, Tallies | Spreads)]
-    def _count_money(self) -> None:
-        self.budget_used = Tallies(
-            "stanchion_budget_used", "Part of a budget that is spent in its window", ("budget",), gauge=True
-        )
-        self.budget_alerts = Tallies(
-            "stanchion_budget_alerts", "Windows in which much of a budget was spent", ("budget",)
-        )
-        self.budget_refused = Tallies(
-            "stanchion_budget_refused",
-            "Calls, and streams, for which a budget had too little left",
-            ("budget",),
-        )
-        self.budget_cut = Tallies("stanchion_budget_cut_streams", "Streams that were cut at a budget's end")
-        self.budgets_store_lost = Tallies(
-            "stanchion_budgets_store_lost", "1 while the store of budgets cannot be asked", gauge=True
-        )
-
