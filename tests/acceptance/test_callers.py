@@ -130,6 +130,14 @@ async def test_what_the_sdk_sees_of_keys_that_are_wrong(tmp_path: Path, settings
             listed = [model.id async for model in client.models.list()]
         assert listed
         assert all(name.startswith("gpt-4o") for name in listed)
+        answer = await ask(running.port, b"", method="GET", path="/v1/models")
+        assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
+        large = [
+            {"role": "user", "content": "x" * 8_000_000}
+        ]  # refused while it still sends: it must see why
+        async with openai.AsyncOpenAI(base_url=running.base_url, api_key="sk-no", max_retries=0) as client:
+            with pytest.raises(openai.AuthenticationError):
+                await client.chat.completions.create(model="gpt-4o", messages=large)  # type: ignore[arg-type]
         for wrong in ("sk-any", "sk-st-nonsense", key[:-1], key[:-1] + ("0" if key[-1] != "0" else "1")):
             error = await fails(wrong)
             assert isinstance(error, openai.AuthenticationError)

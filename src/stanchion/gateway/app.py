@@ -15,7 +15,7 @@ from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError, Unavailable
 from stanchion.engine.engine import Engine
 from stanchion.gateway.callers.admin import Admin, AdminToken
-from stanchion.gateway.callers.door import Door
+from stanchion.gateway.callers.door import Admitted, Door
 from stanchion.gateway.callers.watch import CallerWatch
 from stanchion.gateway.errors import StreamAborted, error_response, upstream_headers_of
 from stanchion.gateway.pages import pages
@@ -25,7 +25,7 @@ from stanchion.gateway.streams import Heartbeats, Send, Stream, as_said
 
 log = logging.getLogger(__name__)
 _NO_BODY = Body({})
-_UNREAD = frozenset({401, 403, 408, 413, 415})  # of refusals that come before the body was read
+_UNREAD = frozenset({408, 413, 415})  # of refusals that come before the body was read
 _WATCH_AFTER_S = 0.05  # seconds a call runs before its client is watched
 _HOT = {
     f"/v1/{operation.path}": operation
@@ -73,7 +73,7 @@ class Gateway:
                 raise Unavailable("the gateway is shutting down", code="shutting_down", retry_after_s=1.0)
             client = scope.get("client")
             peer = client[0] if client else ""
-            admitted = self.door.admit(headers, peer, operation)
+            admitted = await self._admit(headers, receive, peer, operation)
             raw = await read_body(headers, receive, self.engine.settings.gateway, self._clock)
             peer = self.door.address(headers, peer)
             pepper = self.engine.keys.pepper  # the same for all who share the key book
@@ -99,6 +99,16 @@ class Gateway:
         finally:
             self.open.discard(task)
             gone.stop()
+
+    async def _admit(
+        self, headers: Mapping[bytes, bytes], receive: Receive, peer: str, operation: Operation
+    ) -> Admitted:
+        """Let the caller in before its body is kept; whoever is refused is let finish first."""
+        try:
+            return self.door.admit(headers, peer, operation)
+        except StanchionError:
+            await read_body(headers, receive, self.engine.settings.gateway, self._clock, keep=False)
+            raise
 
     async def _whole(self, call: Call, send: Send) -> None:
         started_at = self._clock.now()

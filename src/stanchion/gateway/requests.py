@@ -28,9 +28,18 @@ class ClientLeft(Exception):
 
 
 async def read_body(
-    headers: Mapping[bytes, bytes], receive: Receive, options: GatewayOptions, clock: Clock
+    headers: Mapping[bytes, bytes],
+    receive: Receive,
+    options: GatewayOptions,
+    clock: Clock,
+    *,
+    keep: bool = True,
 ) -> bytes:
-    """Read the request body.  Raises InvalidCall (413, 415, 408) or ClientLeft."""
+    """Read the request body.  Raises InvalidCall (413, 415, 408) or ClientLeft.
+
+    Without `keep` it is thrown away: a client that is refused while it still sends sees a broken connection
+    instead of the refusal (measured: with the openai SDK from 5 MB on, each time).
+    """
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise InvalidCall("a compressed request body is not accepted: send it plain", status=415)
     length = headers.get(b"content-length", b"0")
@@ -44,8 +53,10 @@ async def read_body(
                 message = await receive()
             if message["type"] != "http.request":
                 raise ClientLeft
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
+            piece = message.get("body", b"")
+            size += len(piece)
+            if keep or not parts:
+                parts.append(piece)
             if size > most:
                 raise _too_long(most)
             if not message.get("more_body", False):
