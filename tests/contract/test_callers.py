@@ -144,6 +144,20 @@ async def test_no_part_of_a_key_is_in_the_database(place: Place) -> None:
     assert all(secret[at : at + 10] not in held for at in range(39))
 
 
+@pytest.mark.parametrize("backend", ["postgres"])
+async def test_a_database_from_before_there_were_callers_gets_their_tables(place: Place) -> None:
+    import asyncpg
+
+    await place.key_book().pepper()
+    connection = await asyncpg.connect(place.url)
+    await connection.execute(
+        "DROP TABLE IF EXISTS stanchion_caller_book, stanchion_caller_entry;"
+        "DROP FUNCTION IF EXISTS stanchion_callers_1; DROP FUNCTION IF EXISTS stanchion_callers_write_1"
+    )
+    await connection.close()
+    assert await place.caller_book().write([TEAM], at=0)
+
+
 def test_redis_is_refused_with_the_reason() -> None:
     with pytest.raises(SettingsError, match="may lose a revocation"):
         open_caller_book("redis://127.0.0.1:6379/0")
