@@ -19,6 +19,7 @@ _LIMITS: Mapping[Operation, tuple[str, ...]] = {
     Operation.RESPONSES: ("max_output_tokens",),
 }
 _NONE = ()
+_FRAME = 3  # tokens around a message, and before the answer
 
 
 class Bound(msgspec.Struct, frozen=True, gc=False):
@@ -77,9 +78,15 @@ def limited(fields: Mapping[str, Any], limits: Sequence[str], most: int) -> dict
 def prompt_tokens(fields: Mapping[str, Any]) -> int:
     """Return about how many tokens the prompt has, rather too many than too few.
 
-    Four characters a token (rules/charge.py) holds for Latin letters; of others a token holds one or two.
+    Four characters a token (rules/charge.py) is what a provider's admission reckons with.  Of Latin letters a token
+    holds three to five, of digits three, of other letters one or two; and each message is framed by three or four.
     """
-    tokens = charge(fields) + _more(fields.get("messages")) + _more(fields.get("input"))
+    messages = fields.get("messages")
+    tokens = charge(fields)
+    tokens += tokens // 3 + _FRAME
+    if isinstance(messages, list):
+        tokens += _FRAME * len(cast("list[Any]", messages))
+    tokens += _more(messages) + _more(fields.get("input"))
     tokens += _more(fields.get("prompt")) + _more(fields.get("instructions"))
     tools = fields.get("tools")
     return tokens + len(_encode(tools)) // 4 if tools else tokens

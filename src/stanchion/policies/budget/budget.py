@@ -97,7 +97,7 @@ class Budget:
     def _settle(self, id: str, trail: Trail) -> None:
         running = self.running.pop(id, None)
         if running is not None:
-            self._keeper.settle(id, self.cost(trail, running.bound))
+            self._keeper.settle(id, self.cost(trail, running))
 
     async def _hold(self, call: Call, accounts: Sequence[Account], size: Size, bound: Bound) -> Running:
         """Hold what the call may cost.  Raises BudgetExceeded, or Unavailable without a store."""
@@ -175,7 +175,7 @@ class Budget:
         running = self.running.get(call.id)
         if running is None:
             return
-        used = self.cost(call.trail, running.bound)
+        used = self.cost(call.trail, running)
         amount = used - running.used
         if amount > 0:
             reserved = await self.reserve(running, amount, amount)
@@ -183,8 +183,9 @@ class Budget:
                 raise self._exceeded(running, reserved, amount, self._wall())
             running.used = used
 
-    def cost(self, trail: Trail, bound: Bound) -> int:
+    def cost(self, trail: Trail, running: Running) -> int:
         """Return what all attempts of a call cost so far."""
+        bound = running.bound
         if trail.usage is None:
             return 0
         total, told = 0, False
@@ -193,10 +194,11 @@ class Budget:
                 told = True
                 price = self._price_at(each.endpoint, each.model) or self._otherwise
                 # a price that was there at first and is gone: the dearest of the call
-                total += cost_micro_usd(each.usage, price or Price(bound.input, bound.output))
+                total += cost_micro_usd(running.told(each.usage), price or Price(bound.input, bound.output))
         if told:
             return total
-        return bound.cost(trail.usage.prompt_tokens, trail.usage.completion_tokens)
+        usage = running.told(trail.usage)
+        return bound.cost(usage.prompt_tokens, usage.completion_tokens)
 
     def _known_prices(self, call: Call) -> Sequence[Price]:
         """Return the price at each place.  Raises InvalidCall for one that is unknown, if that is refused."""

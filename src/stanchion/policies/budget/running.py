@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from stanchion.core.call import Call
+from stanchion.core.usage import Usage
 from stanchion.policies.budget.accounts import Account
 from stanchion.rules.budget import Bound, Size, limited
 
@@ -44,6 +47,15 @@ class Running:
             each = self.bound.answer_within(amount, self._prompt) // self.answers
             self._limit = max(1, each)
             self.tokens = self._limit * self.answers
+
+    def told(self, usage: Usage) -> Usage:
+        """Return what an attempt used; where the provider never told, with no longer a prompt than is held for.
+
+        The estimate there is made of the bytes that were sent, and a picture has many.
+        """
+        if usage.estimated and usage.input > self._prompt:
+            return msgspec.structs.replace(usage, input=self._prompt)
+        return usage
 
     def limit(self, call: Call) -> Call:
         """Return the call with its answer bounded to what is held, if that is less than it says."""
