@@ -117,11 +117,8 @@ class Accounts:
         if usage is not None:
             # who never told what was used never told the tier either: the one that was asked for is likely
             tier = facts.tier if usage.estimated else usage.tier
-            tokens = tuple(
-                min(value, _TOKENS_MOST) for value in msgspec.structs.astuple(usage)[: len(CLASSES)]
-            )
-            counted = Usage(**dict(zip(CLASSES, tokens, strict=True)), tier=tier)
-            cost = self._prices.cost(endpoint, model, counted)
+            usage, tokens = _counted(usage, tier)
+            cost = self._prices.cost(endpoint, model, usage)
             parts = cost.parts
             counts["estimated"] = usage.estimated
             counts["unpriced"] = not cost.known
@@ -146,7 +143,7 @@ class Accounts:
                 tier=tier,
                 stream=facts.stream,
                 seconds=round(seconds, 4),
-                sums=(*(int(counts.get(name, 0)) for name in COUNTS), *tokens, *parts),
+                sums=(*[int(counts.get(name, 0)) for name in COUNTS], *tokens, *parts),
             )
         )
 
@@ -162,6 +159,15 @@ class Accounts:
             (endpoint,) = bounded((endpoint,), len(self._endpoints))
             self._endpoints.add(endpoint)
         return endpoint
+
+
+def _counted(usage: Usage, tier: str) -> tuple[Usage, tuple[int, ...]]:
+    """Return the usage as it is booked, and its tokens by class."""
+    tokens: tuple[int, ...] = msgspec.structs.astuple(usage)[: len(CLASSES)]
+    if max(tokens) > _TOKENS_MOST:
+        tokens = tuple([min(each, _TOKENS_MOST) for each in tokens])
+        return Usage(**dict(zip(CLASSES, tokens, strict=True)), estimated=usage.estimated, tier=tier), tokens
+    return usage if usage.tier == tier else msgspec.structs.replace(usage, tier=tier), tokens
 
 
 def _short(text: str) -> str:

@@ -17,6 +17,7 @@ import msgspec
 from stanchion.core.usage import Usage
 
 MILLION = 1_000_000
+_HALF = MILLION // 2
 
 
 class Price(msgspec.Struct, frozen=True, gc=False):
@@ -47,24 +48,36 @@ FREE = Price(0, 0)
 
 def cost_parts(usage: Usage, price: Price) -> tuple[int, ...]:
     """Return what each class of `usage` cost in micro-dollars, in the order of CLASSES; their sum is the total."""
-    price = price.at(usage)
-    products = (
-        usage.input * price.input,
-        usage.input_cached * _or(price.input_cached, price.input),
-        usage.input_cache_write * _or(price.input_cache_write, price.input),
-        usage.input_audio * _or(price.input_audio, price.input),
-        usage.output * price.output,
-        usage.output_reasoning * _or(price.output_reasoning, price.output),
-        usage.output_audio * _or(price.output_audio, price.output),
-    )
-    exact = before = 0
-    parts = list[int]()
-    for product in products:
-        exact += product
-        rounded = (exact + MILLION // 2) // MILLION
-        parts.append(rounded - before)
-        before = rounded
-    return tuple(parts)
+    if usage.tier or price.above:
+        price = price.at(usage)
+    exact = usage.input * price.input
+    fresh = before = (exact + _HALF) // MILLION
+    cached = written = heard = reasoned = spoken = 0
+    # most classes are empty, and this runs for every call
+    if usage.input_cached:
+        exact += usage.input_cached * _or(price.input_cached, price.input)
+        cached, before = _step(exact, before)
+    if usage.input_cache_write:
+        exact += usage.input_cache_write * _or(price.input_cache_write, price.input)
+        written, before = _step(exact, before)
+    if usage.input_audio:
+        exact += usage.input_audio * _or(price.input_audio, price.input)
+        heard, before = _step(exact, before)
+    exact += usage.output * price.output
+    shown, before = _step(exact, before)
+    if usage.output_reasoning:
+        exact += usage.output_reasoning * _or(price.output_reasoning, price.output)
+        reasoned, before = _step(exact, before)
+    if usage.output_audio:
+        exact += usage.output_audio * _or(price.output_audio, price.output)
+        spoken, _ = _step(exact, before)
+    return fresh, cached, written, heard, shown, reasoned, spoken
+
+
+def _step(exact: int, before: int) -> tuple[int, int]:
+    """Return how much a rounded sum has grown, and the sum."""
+    rounded = (exact + _HALF) // MILLION
+    return rounded - before, rounded
 
 
 def cost_micro_usd(usage: Usage, price: Price) -> int:

@@ -10,6 +10,7 @@ A line holds no prompt, no answer and no key.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import add
 from typing import Protocol
 
 import msgspec
@@ -126,13 +127,25 @@ def spans(asked: Asked) -> list[Span]:
     return [each for each in found if each.first < each.end]
 
 
-def totals(lines: Iterable[Line], hours: int) -> list[tuple[int, tuple[str, ...], list[int]]]:
-    """Add the lines up by spans of so many hours and dimensions, in an order that is the same for all."""
-    found = dict[tuple[int, tuple[str, ...]], list[int]]()
-    for line in lines:
-        at = (line.hour // hours, line.dimensions)
-        sums = found.get(at)
-        found[at] = list(line.sums) if sums is None else _added(sums, line.sums)
+Total = tuple[int, tuple[str, ...], Sequence[int]]  # hour or day, dimensions, sums
+
+
+def hourly(lines: Iterable[Line]) -> list[Total]:
+    """Add the lines up by hour and dimensions, in an order that is the same for all."""
+    return _totals((line.hour, line.dimensions, line.sums) for line in lines)
+
+
+def daily(hours: Iterable[Total]) -> list[Total]:
+    """Add up what was added up by hour, by day."""
+    return _totals((hour // DAY_HOURS, dimensions, sums) for hour, dimensions, sums in hours)
+
+
+def _totals(rows: Iterable[Total]) -> list[Total]:
+    found = dict[tuple[int, tuple[str, ...]], Sequence[int]]()
+    for span, dimensions, sums in rows:
+        at = (span, dimensions)
+        before = found.get(at)
+        found[at] = sums if before is None else _added(before, sums)
     return [(span, dimensions, found[span, dimensions]) for span, dimensions in sorted(found)]
 
 
@@ -151,12 +164,12 @@ def _key(row: Used) -> tuple[str, ...]:
 
 def merged(rows: Iterable[tuple[tuple[str, ...], Sequence[int]]]) -> list[Used]:
     """Add up rows by key, ordered."""
-    found = dict[tuple[str, ...], list[int]]()
+    found = dict[tuple[str, ...], Sequence[int]]()
     for key, sums in rows:
         before = found.get(key)
-        found[key] = list(sums) if before is None else _added(before, sums)
+        found[key] = sums if before is None else _added(before, sums)
     return [Used(key, tuple(found[key])) for key in sorted(found)]
 
 
-def _added(sums: list[int], more: Sequence[int]) -> list[int]:
-    return [a + b for a, b in zip(sums, more, strict=True)]
+def _added(sums: Sequence[int], more: Sequence[int]) -> list[int]:
+    return list(map(add, sums, more))

@@ -14,9 +14,10 @@ from stanchion.stores.ledger import (
     Asked,
     Line,
     Used,
+    daily,
+    hourly,
     merged,
     spans,
-    totals,
 )
 from stanchion.stores.ledger_words import day_word, hour_word
 
@@ -37,10 +38,11 @@ class MemoryLedger:
             (line.call, line.number): line for line in lines if (line.call, line.number) not in self.lines
         }
         self.lines.update(fresh)
-        for sums, hours in ((self._hours, 1), (self._days, DAY_HOURS)):
-            for span, dimensions, more in totals(fresh.values(), hours):
-                before = sums.setdefault((span, dimensions), [0] * len(SUMS))
-                sums[span, dimensions] = [a + b for a, b in zip(before, more, strict=True)]
+        hours = hourly(fresh.values())
+        for kept, rows in ((self._hours, hours), (self._days, daily(hours))):
+            for span, dimensions, more in rows:
+                before = kept.setdefault((span, dimensions), [0] * len(SUMS))
+                kept[span, dimensions] = [a + b for a, b in zip(before, more, strict=True)]
         while len(self.lines) > LINES_MOST:
             self.lines.popitem(last=False)
         return len(fresh)

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Sequence
 
 from stanchion.stores.ledger import (
-    DAY_HOURS,
     DIMENSIONS,
     FORGET_MOST,
     HOUR_S,
@@ -14,9 +13,10 @@ from stanchion.stores.ledger import (
     Asked,
     Line,
     Used,
+    daily,
+    hourly,
     joined,
     spans,
-    totals,
 )
 from stanchion.stores.ledger_words import rows_of, usage_sql
 from stanchion.stores.sqlite.file import SqliteFile
@@ -39,7 +39,7 @@ def _upsert(at: str) -> str:
     return f"INSERT INTO ledger_{at} VALUES ({marks}) ON CONFLICT ({at}, {_KEY}) DO UPDATE SET {_MORE}"  # noqa: S608
 
 
-_SUMS = ((_upsert("hour"), 1), (_upsert("day"), DAY_HOURS))
+_HOUR, _DAY = _upsert("hour"), _upsert("day")
 
 
 class SqliteLedger:
@@ -51,9 +51,10 @@ class SqliteLedger:
     async def add(self, lines: Sequence[Line]) -> int:
         def step(db: sqlite3.Connection, now: float) -> int:
             del now
-            fresh = [line for line in lines if db.execute(_LINE, _row(line)).rowcount == 1]
-            for upsert, hours in _SUMS:
-                db.executemany(upsert, [(at, *key, *sums) for at, key, sums in totals(fresh, hours)])
+            fresh = _insert(db, lines)
+            hours = hourly(fresh)
+            for upsert, rows in ((_HOUR, hours), (_DAY, daily(hours))):
+                db.executemany(upsert, [(at, *key, *sums) for at, key, sums in rows])
             return len(fresh)
 
         return await self._file.run(step)
@@ -76,6 +77,17 @@ class SqliteLedger:
 
     async def aclose(self) -> None:
         await self._file.aclose()
+
+
+def _insert(db: sqlite3.Connection, lines: Sequence[Line]) -> Sequence[Line]:
+    """Write the lines that are not there; return them.  All in one go, since all are new nearly always."""
+    rows, before = [_row(line) for line in lines], db.total_changes
+    db.execute("SAVEPOINT lines")
+    db.executemany(_LINE, rows)
+    if db.total_changes - before == len(lines):
+        return lines
+    db.execute("ROLLBACK TO lines")
+    return [line for line, row in zip(lines, rows, strict=True) if db.execute(_LINE, row).rowcount == 1]
 
 
 def _row(line: Line) -> tuple[object, ...]:
