@@ -85,9 +85,13 @@ def prompt_tokens(fields: Mapping[str, Any]) -> int:
     tokens = charge(fields)
     tokens += tokens // 3 + _FRAME
     if isinstance(messages, list):
-        tokens += _FRAME * len(cast("list[Any]", messages))
-    tokens += _more(messages) + _more(fields.get("input"))
-    tokens += _more(fields.get("prompt")) + _more(fields.get("instructions"))
+        for each in cast("list[Any]", messages):
+            tokens += _FRAME
+            content = cast("dict[str, Any]", each).get("content") if isinstance(each, dict) else None
+            if not isinstance(content, str) or not content.isascii():  # nearly never
+                tokens += _more(content)
+    else:
+        tokens += _more(fields.get("input")) + _more(fields.get("prompt")) + _more(fields.get("instructions"))
     tools = fields.get("tools")
     return tokens + len(_encode(tools)) // 4 if tools else tokens
 

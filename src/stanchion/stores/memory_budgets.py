@@ -35,8 +35,6 @@ class _Purse:
 
     def sweep(self, now: float) -> None:
         """End the leases that ran out."""
-        if now < self.look_at:
-            return
         for holder, each in list(self.holders.items()):
             if each.until > now:
                 continue
@@ -81,9 +79,10 @@ class MemoryBudgets:
 
     async def reserve(self, holder: str, holds: Sequence[Hold], ttl_s: float) -> Reserved:
         now = self._now()
-        purses = [self._purse(each.purse, now) for each in holds]
-        granted, cut = True, 0
-        for hold, purse in zip(holds, purses, strict=True):
+        purses, granted, cut = list[_Purse](), True, 0
+        for hold in holds:
+            purse = self._purse(hold.purse, now)
+            purses.append(purse)
             left = hold.cap - purse.spent - purse.held
             if left < hold.amount:
                 granted = granted and left >= hold.least
@@ -92,7 +91,8 @@ class MemoryBudgets:
             until = now + ttl_s
             for hold, purse in zip(holds, purses, strict=True):
                 amount = max(hold.least, hold.amount - cut) if cut else hold.amount
-                purse.hold(holder, amount, min(hold.sure, amount), until)
+                sure = hold.sure
+                purse.hold(holder, amount, sure if sure < amount else amount, until)
                 purse.keep_until = now + hold.keep_s if hold.keep_s else math.inf
         return Reserved(
             granted,
@@ -145,5 +145,6 @@ class MemoryBudgets:
                 self._purses = {each: it for each, it in self._purses.items() if it.keep_until > now}
                 self._sweep_at = max(_SWEEP_FROM, 2 * len(self._purses))
             purse = self._purses[name] = _Purse(now)
-        purse.sweep(now)
+        if now >= purse.look_at:
+            purse.sweep(now)
         return purse

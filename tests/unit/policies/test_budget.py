@@ -123,6 +123,32 @@ async def test_all_budgets_of_a_call_are_held_or_none() -> None:
     assert found == [(380, 0), (190, 0), (190, 0)]
 
 
+@pytest.mark.parametrize(
+    ("per", "purse"),
+    [("team", "each/red 2026-11"), ("key", "each/k1 2026-11"), ("user", "")],
+)
+def test_each_team_key_or_end_user_has_a_purse_of_its_own(per, purse: str) -> None:
+    @virtual_time
+    async def run() -> None:
+        budgets = {"each": BudgetSettings(dollars=0.0004, per=per, teams=("r*",))}
+        world = World(ScriptedProvider(forever=whole()), budgets=budgets)
+        call = asked(90, user="ann@example.org").having(caller="a", team="red", caller_key="k1")
+        await read(await world(call))
+        with pytest.raises(BudgetExceeded):
+            await world(call)
+        other = asked(90, user="bob").having(caller="a", team="rose", caller_key="k2")
+        await read(await world(other))
+        await read(await world(call.having(team="blue")))  # not covered
+        store = world.store
+        assert isinstance(store, MemoryBudgets)
+        names = list(store._purses)
+        assert len(names) == 2
+        assert not any("ann" in name for name in names)
+        assert not purse or purse in names
+
+    run()
+
+
 @virtual_time
 async def test_a_new_window_is_a_new_purse() -> None:
     world = World(ScriptedProvider(whole(), whole()), micro=302)

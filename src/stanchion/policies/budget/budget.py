@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from functools import partial
 from typing import Any
 
-from stanchion.core.call import Body, Call, Operation
+from stanchion.core.call import Call, Operation
 from stanchion.core.chunk import Chunk
 from stanchion.core.errors import BudgetExceeded, InvalidCall, Unavailable
 from stanchion.core.reply import End, Reply
@@ -34,7 +34,7 @@ from stanchion.stores.protocols import StoreLost
 
 Priced = Callable[[Call], Sequence[Price | None]]  # the price at each place that may be asked
 PriceAt = Callable[[str, str], Price | None]  # of an attempt: endpoint, model
-_NO_BODY = Body({})
+_BOUNDS_MOST = 1000
 
 
 class Budget:
@@ -64,6 +64,7 @@ class Budget:
         self._price_at = price_at
         self._wall = wall
         self._otherwise = otherwise
+        self._bounds: dict[str, Bound] = {}  # by model, where it is one whatever the prompt's length
         self.running: dict[str, Running] = {}
         keeper.lease_s = options.lease_s
 
@@ -77,7 +78,9 @@ class Budget:
     async def _kept(self, call: Call, service: Service, accounts: Sequence[Account]) -> Reply:
         fields = call.body.fields
         size = size_of(call.operation, fields)
-        bound = bound_of(self._known_prices(call), size.prompt, _tier(fields))
+        bound = self._bounds.get(call.model)
+        if bound is None or "service_tier" in fields:
+            bound = self._bound(call, size.prompt, _tier(fields))
         running = await self._hold(call, accounts, size, bound)
         call = running.limit(call)
         self.running[call.id] = running
@@ -124,11 +127,13 @@ class Budget:
             Hold(purse, account.cap, amount, least, sure, keep_s) for account, purse, keep_s in running.purses
         ]
         try:
-            reserved = await self._keeper.reserve(running.holder, holds)
+            reserved = await self._keeper.budgets.reserve(running.holder, holds, self._options.lease_s)
         except StoreLost:
             raise Unavailable(
                 "the store of the budgets cannot be asked", code="budget_store_lost", retry_after_s=1.0
             ) from None
+        if reserved.granted:
+            self._keeper.holds(running.holder, holds)
         for (account, purse, _), spent in zip(running.purses, reserved.spent, strict=True):
             self._keeper.saw(account, purse, spent)
         return reserved
@@ -199,6 +204,16 @@ class Budget:
             return total
         usage = running.told(trail.usage)
         return bound.cost(usage.prompt_tokens, usage.completion_tokens)
+
+    def _bound(self, call: Call, prompt: int, tier: str) -> Bound:
+        """Return the dearest prices that the call can meet.  Raises InvalidCall."""
+        prices = self._known_prices(call)
+        bound = bound_of(prices, prompt, tier)
+        if not tier and not any(each.above for each in prices):
+            if len(self._bounds) >= _BOUNDS_MOST:
+                self._bounds.clear()  # callers name models: what is kept for them is bounded
+            self._bounds[call.model] = bound
+        return bound
 
     def _known_prices(self, call: Call) -> Sequence[Price]:
         """Return the price at each place.  Raises InvalidCall for one that is unknown, if that is refused."""

@@ -10,10 +10,10 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from stanchion.observe.logs import log_event
-from stanchion.observe.metrics import Metrics
+from stanchion.observe.metrics import Metrics, Tally
 from stanchion.policies.budget.accounts import Account
 from stanchion.rules.pricing import MILLION
-from stanchion.stores.budgets import Budgets, Charge, Hold, Lease, Reserved, Settlement
+from stanchion.stores.budgets import Budgets, Charge, Hold, Lease, Settlement
 
 log = logging.getLogger(__name__)
 _TOGETHER_MOST = 200  # settlements, or leases, in one step
@@ -22,7 +22,7 @@ Put = Callable[[Callable[[], Awaitable[None]]], object]
 
 
 class Keeper:
-    """Reserves, renews and settles."""
+    """Renews and settles."""
 
     def __init__(self, budgets: Budgets, put: Put, metrics: Metrics) -> None:
         """`put` hands a job to the engine's outbox."""
@@ -34,18 +34,17 @@ class Keeper:
         self._ended: list[Settlement] = []
         self._asked = False  # the outbox will settle
         self._alerted: set[str] = set()
+        self._used: dict[str, Tally] = {}
 
     @property
     def holding(self) -> int:
         """Count the calls that hold money."""
         return len(self._open)
 
-    async def reserve(self, holder: str, holds: Sequence[Hold]) -> Reserved:
-        """Hold for a call, or more for one that holds already.  Raises StoreLost."""
-        answer = await self.budgets.reserve(holder, holds, self.lease_s)
-        if answer.granted and holder not in self._open:
+    def holds(self, holder: str, holds: Sequence[Hold]) -> None:
+        """Note what a call holds from now on: it is renewed until it is settled."""
+        if holder not in self._open:
             self._open[holder] = tuple([each.purse for each in holds])
-        return answer
 
     def settle(self, holder: str, amount: int) -> None:
         """Spend `amount` in the place of what the call holds, in the background."""
@@ -79,7 +78,10 @@ class Keeper:
     def saw(self, account: Account, purse: str, spent: int) -> None:
         """Show what is used, and say once a window that it is much."""
         if account.shown and account.cap:
-            self._metrics.budget_used.of(account.name).set(spent / account.cap)
+            used = self._used.get(account.name)
+            if used is None:
+                used = self._used[account.name] = self._metrics.budget_used.of(account.name)
+            used.value = spent / account.cap
         if spent >= account.alert_from and purse not in self._alerted:
             if len(self._alerted) >= _ALERTED_MOST:
                 self._alerted.clear()

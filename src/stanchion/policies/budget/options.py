@@ -8,6 +8,8 @@ import msgspec
 
 from stanchion.rules.windows import WindowKind
 
+Per = Literal["all", "team", "caller", "key", "user"]
+
 
 class BudgetOptions(msgspec.Struct, frozen=True):
     """How calls are kept to the budgets."""
@@ -28,6 +30,7 @@ class BudgetSettings(msgspec.Struct, frozen=True, kw_only=True):
     window: WindowKind = "month"
     timezone: str = "UTC"  # whose midnight counts: "Europe/Berlin"
     callers: tuple[str, ...] = ()  # patterns of callers whose calls count; empty is all
+    teams: tuple[str, ...] = ()  # patterns of their teams; empty is all
     models: tuple[str, ...] = ()  # patterns of what they write as `model`; empty is all
-    per: Literal["all", "caller"] = "all"  # "caller": each of them has so many dollars for itself
+    per: Per = "all"  # each team, caller, key or end user has so many dollars for itself
     alert_at: float = 0.8  # part of it at which the log says so
