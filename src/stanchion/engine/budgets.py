@@ -50,6 +50,8 @@ class CommonBudgets:
 
     def policy(self, settings: Settings, catalog: Catalog, book: PriceBook) -> Budget:
         """Make the policy of these settings."""
+        if self._leased is not None:
+            self._leased.options = LeasedBudgetsOptions(share=settings.budget.lost == "share")
         prices = Prices(catalog, book)
         return Budget(
             [Account(name, each) for name, each in settings.budgets.items()],

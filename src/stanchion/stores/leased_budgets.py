@@ -162,6 +162,8 @@ class LeasedBudgets:
             alive = await self.beat(self._group, self._member, self.options.dead_s)
             if self.lost:
                 await self._rejoin()
+            elif self._owed or self._spent_here:  # of calls that ended while the store came back
+                await self._tell()
         except (StoreLost, TimeoutError):
             self._lose()
             return
@@ -223,6 +225,21 @@ class LeasedBudgets:
         known = [Charge(purse, each.spent) for purse, each in self._known.items()]
         for start in range(0, len(known), _TOGETHER_MOST):
             await self._soon(self._remote.spend((), known[start : start + _TOGETHER_MOST]))
+        await self._tell()
+        for holder in list(self._here):
+            await self._bring(holder)
+        purses = list(self._known)  # what others did meanwhile, should it be lost again
+        for start in range(0, len(purses), _TOGETHER_MOST):
+            some = purses[start : start + _TOGETHER_MOST]
+            for purse, sums in zip(some, await self._soon(self._remote.spent(some)), strict=True):
+                known_now = self._known[purse]
+                known_now.spent, known_now.left = sums.spent, known_now.cap - sums.spent - sums.held
+        self._local = MemoryBudgets(self._clock.now)
+        self.lost = False
+        self._on_back()
+
+    async def _tell(self) -> None:
+        """Tell the store what calls have cost.  Raises StoreLost, TimeoutError."""
         while self._owed:
             together = [self._owed[place] for place in range(min(len(self._owed), _TOGETHER_MOST))]
             await self._soon(self._remote.settle(together))
@@ -233,21 +250,13 @@ class LeasedBudgets:
             await self._soon(self._remote.spend([Charge(*each) for each in told.items()]))
             for purse, amount in told.items():
                 self._spent_here[purse] -= amount
-        for holder in list(self._here):
-            await self._bring(holder)
-        purses = list(self._known)  # what others did meanwhile, should it be lost again
-        for start in range(0, len(purses), _TOGETHER_MOST):
-            some = purses[start : start + _TOGETHER_MOST]
-            for purse, sums in zip(some, await self._soon(self._remote.spent(some)), strict=True):
-                known_now = self._known[purse]
-                known_now.spent, known_now.left = sums.spent, known_now.cap - sums.spent - sums.held
-        self._local = MemoryBudgets(self._clock.now)
-        self._spent_here = {purse: amount for purse, amount in self._spent_here.items() if amount}
-        self.lost = False
-        self._on_back()
+                if not self._spent_here[purse]:
+                    del self._spent_here[purse]
 
     async def _bring(self, holder: str) -> None:
         """Hold in the store what a call holds here."""
-        for hold in self._here.get(holder, ()):
+        held = list(self._here.get(holder, ()))
+        for hold in held:
             await self._soon(self._remote.reserve(holder, [msgspec.structs.replace(hold, cap=_ANY)], 60.0))
-        self._here.pop(holder, None)
+        if self._here.pop(holder, None) is None:  # it ended meanwhile: what it cost is told, nothing is held
+            self._owed.append(Settlement(holder, tuple([Charge(hold.purse, 0) for hold in held])))

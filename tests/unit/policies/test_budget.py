@@ -330,6 +330,14 @@ async def test_a_stream_is_cut_at_the_end_of_its_budget_and_billed_for_what_was_
 
 
 @virtual_time
+async def test_a_stream_that_has_said_its_end_is_not_cut_after_it() -> None:
+    world = World(
+        ScriptedProvider([b"".join(chat_stream(*["w"] * 60))]), answer_tokens=20, micro=102 + 2 * 20
+    )
+    assert text_of(await read(await world(asked(stream=True)))) == "w" * 60
+
+
+@virtual_time
 async def test_a_stream_whose_length_the_caller_bounds_is_not_looked_at() -> None:
     world = World(ScriptedProvider(chat_stream(*["w"] * 100, usage=(102, 100))))
     await read(await world(asked(10, stream=True)))  # a provider that writes more is paid

@@ -26,6 +26,7 @@ class Shaky:
         self.store = MemoryBudgets(clock.now)
         self.lost = False
         self.silent = False
+        self.slow_s = 0.0
 
     def empty(self) -> None:
         self.store = MemoryBudgets(self._clock.now)
@@ -34,6 +35,7 @@ class Shaky:
         async def ask(*given: Any) -> Any:
             if self.lost:
                 raise StoreLost("gone")
+            await asyncio.sleep(self.slow_s)
             answer = await getattr(self.store, name)(*given)
             if self.silent:
                 await asyncio.sleep(HOUR)
@@ -180,6 +182,24 @@ async def test_a_settlement_is_remembered_until_the_store_is_back() -> None:
     await world.check()
     assert await world.sums() == (30, 0)
     assert await it.spent(["p"]) == await world.shaky.store.spent(["p"])
+
+
+@virtual_time
+async def test_a_call_that_ends_while_the_store_comes_back_is_told() -> None:
+    world = World(replicas=1)
+    it = world.replicas[0]
+    world.shaky.lost = True
+    assert [await given(it, holder, hold(20)) for holder in "ab"] == [True, True]
+    world.shaky.lost, world.shaky.slow_s = False, 0.1
+    async with asyncio.TaskGroup() as group:
+        group.create_task(it.check())
+        await asyncio.sleep(0.25)
+        await it.settle(settled("a", 7))
+        await asyncio.sleep(0.1)
+        await it.settle(settled("b", 9))
+    world.shaky.slow_s = 0.0
+    await it.check()
+    assert await world.sums() == (16, 0)
 
 
 @virtual_time

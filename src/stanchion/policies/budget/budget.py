@@ -157,7 +157,7 @@ class Budget:
         tokens = Tokens()
         async for chunk in chunks:
             yield chunk
-            if tokens.count(chunk.raw) >= running.tokens:
+            if tokens.count(chunk.raw) >= running.tokens and not _said_its_end(chunk.raw):
                 # before the next is read: what was delivered is what was written
                 await self._more(running)
 
@@ -244,6 +244,10 @@ class Again:
     async def _again(self, call: Call, service: Service) -> Reply:
         await self._budget.again(call)
         return await service(call)
+
+
+def _said_its_end(raw: bytes) -> bool:
+    return raw.endswith(b"data: [DONE]\n\n") or b"response.completed" in raw
 
 
 def _tier(fields: Mapping[str, Any]) -> str:
