@@ -15,7 +15,7 @@ from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError, Unavailable
 from stanchion.engine.engine import Engine
 from stanchion.gateway.callers.admin import Admin, AdminToken
-from stanchion.gateway.callers.door import Admitted, Door
+from stanchion.gateway.callers.door import Admitted, Door, headers_of
 from stanchion.gateway.callers.watch import CallerWatch
 from stanchion.gateway.errors import StreamAborted, error_response, upstream_headers_of
 from stanchion.gateway.pages import pages
@@ -67,7 +67,7 @@ class Gateway:
     async def _answer(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the request and answer it; whatever fails before the first byte becomes an HTTP error."""
         call: Call | None = None
-        headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        headers: Mapping[bytes, bytes] = headers_of(scope["headers"])
         try:
             if self.refusing:
                 raise Unavailable("the gateway is shutting down", code="shutting_down", retry_after_s=1.0)

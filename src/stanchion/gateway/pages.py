@@ -20,7 +20,7 @@ from stanchion.core.call import Operation, new_id
 from stanchion.core.errors import InvalidCall, StanchionError, UnknownModel
 from stanchion.engine.engine import Engine
 from stanchion.gateway.callers.admin import Admin
-from stanchion.gateway.callers.door import Door
+from stanchion.gateway.callers.door import Door, headers_of
 from stanchion.gateway.errors import error_response
 
 _NO_SCRIPTS = "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self'; base-uri 'none'; form-action 'none'"
@@ -93,7 +93,7 @@ def pages(gateway: Faces) -> Starlette:
 
 async def _listed(gateway: Faces, request: Request) -> list[dict[str, Any]]:
     """Return the models that this caller may ask."""
-    headers, peer = dict(request.headers.raw), request.client.host if request.client else ""
+    headers, peer = headers_of(request.headers.raw), request.client.host if request.client else ""
     admitted = gateway.door.admit(headers, peer, Operation.MODELS)
     return [each for each in await gateway.engine.models() if admitted.may_ask(str(each["id"]))]
 

@@ -6,6 +6,7 @@ Names of models are compared by patterns (`*`, `?`, `[ab]`), with capitals told 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -17,6 +18,7 @@ from stanchion.core.caller import CallerKey
 Fault = Literal[
     "key_revoked", "key_expired", "network_not_allowed", "operation_not_allowed", "model_not_allowed"
 ]
+_WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d+)?|(\d+\.\d+\.\d+\.\d+):\d+")
 LIST = "models"  # which models there are may be asked with every key that works
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -49,9 +51,11 @@ def in_networks(address: str, networks: Iterable[str]) -> bool:
 
 
 def read_address(text: str) -> Address | None:
-    """Read an address; an IPv4 address in IPv6's clothes is what it is."""
+    """Read an address, also with a port; an IPv4 address in IPv6's clothes is what it is."""
+    text = text.strip()
+    port = _WITH_PORT.fullmatch(text)
     try:
-        found = ip_address(text.strip())
+        found = ip_address((port[1] or port[2]) if port is not None else text)
     except ValueError:
         return None
     mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None

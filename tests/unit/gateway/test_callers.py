@@ -13,7 +13,7 @@ from stanchion.core.clock import Clock
 from stanchion.core.errors import CallerError, InvalidCall, NotAllowed, Unauthorized, Unavailable
 from stanchion.engine.settings import CallersOptions
 from stanchion.gateway.callers.desk import CallerDesk
-from stanchion.gateway.callers.door import Door
+from stanchion.gateway.callers.door import Door, headers_of
 from stanchion.gateway.callers.index import CallerIndex
 from stanchion.gateway.callers.watch import EVERY_S, CallerWatch
 from stanchion.rules.virtual_key import RANDOM_BYTES, make_key
@@ -129,6 +129,20 @@ async def test_time_network_and_model_are_checked_and_told_apart() -> None:
     with pytest.raises(Unauthorized) as raised:
         house.admit(key, x_forwarded_for="192.0.2.7")
     assert (code(raised), raised.value.status) == ("key_expired", 401)
+
+
+@virtual_time
+async def test_a_client_behind_two_proxies_with_a_line_each_is_not_taken_for_the_inner_proxy() -> None:
+    house = House(trusted_proxies=["10.0.0.0/8"])
+    key = await house.key(scopes=Scopes(networks=("10.0.0.0/8",)))
+    lines = [
+        (b"authorization", b"Bearer " + key.encode()),
+        (b"x-forwarded-for", b"203.0.113.9"),  # who connected to the outer proxy
+        (b"x-forwarded-for", b"10.0.0.2"),  # who connected to the inner one
+    ]
+    with pytest.raises(NotAllowed):
+        house.door.admit(headers_of(lines), "10.0.0.1", Operation.CHAT)
+    assert house.door.address(headers_of(lines), "10.0.0.1") == "203.0.113.9"
 
 
 @virtual_time

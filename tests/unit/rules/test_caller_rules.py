@@ -63,6 +63,7 @@ def test_models_are_compared_by_patterns(patterns, model, expected) -> None:
         ("10.0.0.1", "6.6.6.6, 1.2.3.4, 10.0.0.2", ("10.0.0.0/8",), "1.2.3.4"),  # 6.6.6.6 is made up
         ("10.0.0.1", "10.0.0.9,10.0.0.2", ("10.0.0.0/8",), "10.0.0.9"),
         ("10.0.0.1", "", ("10.0.0.0/8",), "10.0.0.1"),
+        ("10.0.0.1", "1.2.3.4:5678, 10.0.0.2:443", ("10.0.0.0/8",), "1.2.3.4:5678"),  # Azure writes the port
         ("10.0.0.1", "unknown", ("10.0.0.0/8",), "unknown"),  # it lies in no network
     ],
 )
@@ -74,6 +75,20 @@ def test_a_forwarded_address_is_believed_of_trusted_proxies_alone(peer, forwarde
 def test_no_address_breaks_anything(peer: str, forwarded: str) -> None:
     assert in_networks(peer, ("10.0.0.0/8",)) in (True, False)
     client_address(peer, forwarded, ("10.0.0.0/8",))
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("10.1.2.3:443", True),
+        ("[::ffff:10.1.2.3]:443", True),
+        ("11.1.2.3:443", False),
+        ("10.1.2.3:443:1", False),
+        ("10.1.2", False),
+    ],
+)
+def test_an_address_may_come_with_a_port(address: str, expected: bool) -> None:
+    assert in_networks(address, ("10.0.0.0/8",)) is expected
 
 
 def test_a_network_is_read_strictly() -> None:

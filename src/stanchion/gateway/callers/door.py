@@ -8,7 +8,7 @@ become a way in.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -22,6 +22,7 @@ from stanchion.rules.caller_scope import Fault, allows_model, client_address, fa
 from stanchion.rules.virtual_key import PREFIX, read_id
 
 _AGAIN_S = 2.0
+_FORWARDED = b"x-forwarded-for"
 _SAID: Mapping[Fault, str] = {
     "key_revoked": "was revoked",
     "key_expired": "has expired",
@@ -103,7 +104,19 @@ class Door:
         trusted = self._options().trusted_proxies
         if not trusted:
             return peer
-        return client_address(peer, headers.get(b"x-forwarded-for", b"").decode("latin-1"), trusted)
+        return client_address(peer, headers.get(_FORWARDED, b"").decode("latin-1"), trusted)
+
+
+def headers_of(lines: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return headers by name.  Of several with one name the last counts, but forwarded addresses are one list.
+
+    Proxies that add a line of their own each would otherwise hide the client behind the last proxy.
+    """
+    lines = tuple(lines)
+    headers = dict(lines)
+    if _FORWARDED in headers:
+        headers[_FORWARDED] = b",".join([value for name, value in lines if name == _FORWARDED])
+    return headers
 
 
 def key_in(headers: Mapping[bytes, bytes]) -> str:
