@@ -6,7 +6,6 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -45,13 +44,14 @@ class Flight:
         """`close`: nobody joins from now on.  `cut` counts one who was too slow."""
         self.ways = ways
         self.clock = clock
+        self.loop = clock.loop
         self.head: Head | None = None  # known with the first chunk; of a whole answer at its end
         self.joined_head: Head | None = None  # the same, as those see it who joined
         self.error: BaseException | None = None
         self.ended = False
         self.usage: Usage | None = None
         self.readers: set[Reader] = set()
-        self.waiting: list[Reader] = []
+        self.waiting: list[asyncio.Future[None]] = []
         self.begun = False
         self.chunks: deque[Chunk] = deque()
         self.base = 0  # the number of the first chunk that is held
@@ -60,7 +60,7 @@ class Flight:
         self._close = close
         self._cut = cut
         self._size = 0  # bytes held
-        self._moved: asyncio.Future[None] | None = None  # waited for while it is full: somebody read on
+        self.full: asyncio.Future[None] | None = None  # while it is: what waits for somebody to read on
 
     async def fly(self, call: Call, service: Service) -> None:
         """Read the call's reply to its end."""
@@ -96,13 +96,14 @@ class Flight:
     def wake(self) -> None:
         """Wake all who wait for more."""
         waiting, self.waiting = self.waiting, []
-        for reader in waiting:
-            reader.wake()
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def moved(self) -> None:
         """Note that a reader read on, or left."""
-        if self._moved is not None and not self._moved.done():
-            self._moved.set_result(None)
+        if self.full is not None and not self.full.done():
+            self.full.set_result(None)
 
     def _set_head(self, head: Head) -> None:
         if self.head is None:
@@ -141,20 +142,22 @@ class Flight:
         behind = min([reader.position for reader in self.readers], default=self.count)
         until = self.clock.now() + self._options.slow_most_s
         while min([reader.position for reader in self.readers], default=self.count) == behind:
-            self._moved = asyncio.get_running_loop().create_future()
+            self.full = asyncio.get_running_loop().create_future()
             alone = len(self.readers) < 2  # then it is waited for as for any reader: as long as it stays
             try:
                 with self.clock.timeout_at(math.inf if alone else until):
-                    await self._moved
+                    await self.full
             except TimeoutError:
                 return False
             finally:
-                self._moved = None
+                self.full = None
         return True
 
 
 class Reader:
     """One call's place in a flight.  A `Feed`."""
+
+    __slots__ = ("_alarm", "_first", "_flight", "_reply", "_waiter", "error", "position")
 
     def __init__(self, flight: Flight, deadline: float, *, first: bool) -> None:
         self.position = 0  # the number of the next chunk
@@ -186,7 +189,8 @@ class Reader:
         if self.position < flight.count:
             chunk = flight.chunks[self.position - flight.base]
             self.position += 1
-            flight.moved()
+            if flight.full is not None:
+                flight.moved()
             return chunk
         if flight.error is not None:
             raise self._failure()
@@ -201,14 +205,10 @@ class Reader:
 
     def more(self) -> Awaitable[None]:
         """Return what to await before the next `take`."""
-        self._waiter = waiter = self._flight.clock.loop.create_future()
-        self._flight.waiting.append(self)
+        flight = self._flight
+        self._waiter = waiter = flight.loop.create_future()
+        flight.waiting.append(waiter)
         return waiter
-
-    def wake(self) -> None:
-        """Go on."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
     def cut_off(self) -> None:
         """End it: the others have waited long enough."""
@@ -234,9 +234,6 @@ class Reader:
         flight.readers.discard(self)
         flight.clock.take_back(self._alarm)
         flight.moved()
-        if self._waiter is not None and not flight.ended:
-            with suppress(ValueError):
-                flight.waiting.remove(self)
 
     def _late(self) -> None:
         self._fail(DeadlineExceeded("the call's deadline passed before the answer was complete"))
@@ -245,7 +242,8 @@ class Reader:
         self.error = error
         self._flight.readers.discard(self)
         self._flight.moved()
-        self.wake()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _failure(self) -> BaseException:
         """Return what it fails with: each reader gets an error of its own."""
