@@ -25,7 +25,7 @@ _LAST = b"data: [DONE]\n\n"
 
 async def hits(calls: int, base_url: str) -> dict[str, float]:
     async with AsyncClient(api_key=KEY, base_url=base_url) as client:
-        await client.chat(MESSAGES, model=MODEL, **_PARAMS)
+        reply = await client.chat(MESSAGES, model=MODEL, **_PARAMS)
         began = time.process_time()
         for _ in range(calls):
             reply = await client.chat(MESSAGES, model=MODEL, **_PARAMS)

@@ -11,6 +11,8 @@ import pytest
 
 from stanchion import AsyncClient
 from stanchion.simulator import SimulatorOptions, Timing
+from stanchion.stores.ledger import Asked
+from stanchion.stores.opening import open_ledger
 from tests.acceptance.raw_client import Answer, Wire, ask, request
 from tests.acceptance.served import wait_for
 from tests.acceptance.stage import ASKED, KEY, QUICK, Gateway, Provider, provider, settled
@@ -206,3 +208,27 @@ async def test_the_library_says_what_was_kept_and_that_it_cost_nothing(one: Prov
         ]
         assert [each.headers["x-stanchion-cache"] for each in seen] == ["miss", "hit"]
     assert len(one.calls) == 3
+
+
+async def test_a_shared_stream_is_booked_once_also_where_the_one_who_began_it_left(
+    tmp_path: Path, one: Provider
+):
+    address = f"sqlite://{tmp_path}/ledger.db"
+    settings = {"stores.ledger": address, "cache.use": "off"}
+    asking = {"model": "gpt-4o", "temperature": 0, "max_tokens": 25}
+    async with AsyncClient(base_url=one.base_url, api_key=KEY, settings=settings) as client:
+        async with client.stream(ASKED, **asking) as first:
+            await anext(first)
+            second = client.stream(ASKED, **asking)
+            await second.__aenter__()
+        async for _ in second:
+            pass
+        assert second.complete
+        assert second.usage is not None
+        assert (first.complete, second.cost) == (False, 0)
+    ledger = open_ledger(address)
+    (total,) = await ledger.used(Asked())
+    await ledger.aclose()
+    counted = [total.of(each) for each in ("calls", "cancelled", "cached", "attempts", "input", "output")]
+    assert counted == [2, 1, 1, 1, second.usage.input, second.usage.output]
+    assert len(one.calls) == 1
