@@ -18,11 +18,12 @@ from stanchion.core.reply import End, Reply
 from stanchion.core.trail import Attempt
 from stanchion.core.usage import CLASSES, Usage
 from stanchion.engine.prices import PriceBook
-from stanchion.observe.metrics import Metrics, bounded
+from stanchion.observe.metrics import Metrics
 from stanchion.stores.ledger import COUNTS, Line
 from stanchion.wire.usage import read_tier
 
 Post = Callable[[Line], None]
+_NAMES_MOST = 10_000  # endpoints, and callers without a key, that one process keeps apart
 _TEXT_MOST = 200  # characters of a name: callers choose some
 _TOKENS_MOST = 10**9  # of one attempt and class: more is nonsense, and sums of it would not fit
 _NOTHING = (0,) * len(CLASSES)
@@ -59,6 +60,7 @@ class Accounts:
         self._post = post
         self._wall = wall
         self._endpoints = set[str]()
+        self._callers = set[str]()
 
     def __call__(self, call: Call, reply: Reply | None, end: End, code: str, seconds: float) -> None:
         """Book a call that ended."""
@@ -69,7 +71,8 @@ class Accounts:
         facts = _Facts(
             call=call.id,
             team=call.team,
-            caller=_short(call.caller),
+            # callers with a key are known; others are as many as there are addresses
+            caller=call.caller if call.caller_key else _bounded(_short(call.caller), self._callers),
             key=call.caller_key,
             operation=call.operation.path,
             asked=_short(call.model),
@@ -135,7 +138,7 @@ class Accounts:
                 caller=facts.caller,
                 key=facts.key,
                 model=_short(model),
-                endpoint=self._bounded(_short(endpoint)),
+                endpoint=_bounded(_short(endpoint), self._endpoints),
                 operation=facts.operation,
                 asked=facts.asked,
                 outcome=outcome,
@@ -153,12 +156,15 @@ class Accounts:
         if not known:
             self._metrics.unpriced.of(endpoint).inc()
 
-    def _bounded(self, endpoint: str) -> str:
-        """Return the endpoint, or "other": a provider that serves any model has as many as callers make up."""
-        if endpoint not in self._endpoints:
-            (endpoint,) = bounded((endpoint,), len(self._endpoints))
-            self._endpoints.add(endpoint)
-        return endpoint
+
+def _bounded(name: str, known: set[str]) -> str:
+    """Return the name, or "other" where there are too many: of models that callers make up, of addresses."""
+    if name in known:
+        return name
+    if len(known) >= _NAMES_MOST:
+        return "other"
+    known.add(name)
+    return name
 
 
 def _counted(usage: Usage, tier: str) -> tuple[Usage, tuple[int, ...]]:
@@ -172,6 +178,6 @@ def _counted(usage: Usage, tier: str) -> tuple[Usage, tuple[int, ...]]:
 
 def _short(text: str) -> str:
     """Return what a database takes and a table can show."""
-    if len(text) <= _TEXT_MOST and "\0" not in text:
+    if len(text) <= _TEXT_MOST and text.isascii() and "\0" not in text:
         return text
-    return text[:_TEXT_MOST].replace("\0", "")
+    return text[:_TEXT_MOST].replace("\0", "").encode("utf-8", "replace").decode()  # no half of a pair

@@ -154,15 +154,19 @@ async def test_the_tier_is_the_one_that_served_or_the_asked_one_if_nobody_told()
 @virtual_time
 async def test_what_callers_and_providers_make_up_is_bounded() -> None:
     desk = Desk()
-    for number in range(1100):
-        call = chat_call(model=f"m\0{'x' * 500}{number}")
+    for number in range(10_100):
+        call = chat_call().having(model=f"m\0\ud800{'x' * 500}{number}", caller=f"address {number}")
         tried(call, f"dear/m{number}", "m", Usage(input=10**30))
         desk.end(call)
-    assert len({line.endpoint for line in desk.lines}) == 1001
-    assert desk.lines[-1].endpoint == "other"
+    assert len({line.endpoint for line in desk.lines}) == len({line.caller for line in desk.lines}) == 10_001
+    assert desk.lines[-1].endpoint == desk.lines[-1].caller == "other"
     assert all(len(line.asked) <= 200 and "\0" not in line.asked for line in desk.lines)
+    assert desk.lines[0].asked.encode().startswith(b"m?xxx")
     assert max(max(line.sums) for line in desk.lines) < 2**53
     assert len(desk.lines[0].sums) == len(SUMS) == 7 + 2 * len(CLASSES)
+    known = chat_call().having(caller="the 10,101st", caller_key="k1", team="t")
+    desk.end(known)
+    assert (desk.lines[-1].caller, desk.lines[-1].key, desk.lines[-1].team) == ("the 10,101st", "k1", "t")
 
 
 @virtual_time
