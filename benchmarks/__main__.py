@@ -9,7 +9,18 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks import cancels, common_limits, gateway, imports, library, line, quota, simulator
+from benchmarks import (
+    cache,
+    cancels,
+    common_limits,
+    gateway,
+    imports,
+    ledger,
+    library,
+    line,
+    quota,
+    simulator,
+)
 from benchmarks.figures import Row, Run
 from benchmarks.peers import NAMES, install
 from benchmarks.processes import Failed
@@ -28,6 +39,8 @@ ROWS: dict[str, Callable[[Run], list[Row]]] = {
     "line": line.rows,
     "quota": quota.rows,
     "common-limits": common_limits.rows,
+    "cache": cache.rows,
+    "ledger": ledger.rows,
 }
 
 

@@ -22,6 +22,8 @@ resume.mode = "error"
 [routes.random]
 balance = ["one/sim-random"]
 resume.mode = "verify"
+[cache]
+use = "off"
 """
 CUTS = [
     "cut:6",

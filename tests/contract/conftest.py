@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from stanchion.core.clock import Clock
-from stanchion.stores.opening import open_key_book, open_limits
-from stanchion.stores.protocols import KeyBook, Limits
+from stanchion.stores.budgets import Budgets
+from stanchion.stores.opening import open_budgets, open_caller_book, open_key_book, open_limits
+from stanchion.stores.protocols import CallerBook, KeyBook, Limits
 from tests.contract.servers import Missing, PostgresServer, RedisServer
 
 SHARED = ["sqlite", "redis", "postgres"]  # what another process can open
 BACKENDS = ["memory", *SHARED]
 TABLES = "stanchion_meter, stanchion_slot, stanchion_member, stanchion_pepper, stanchion_key_report"
+CALLER_TABLES = "stanchion_caller_book, stanchion_caller_entry"
 
 
 class Place:
@@ -27,6 +29,8 @@ class Place:
         self.url = url
         self._limits: list[Limits] = []
         self._books: list[KeyBook] = []
+        self._callers: list[CallerBook] = []
+        self._budgets: list[Budgets] = []
 
     @property
     def shared(self) -> bool:
@@ -43,8 +47,18 @@ class Place:
             self._books.append(open_key_book(self.url))
         return self._books[-1]
 
+    def caller_book(self) -> CallerBook:
+        if not self._callers or self.shared:
+            self._callers.append(open_caller_book(self.url))
+        return self._callers[-1]
+
+    def budgets(self) -> Budgets:
+        if not self._budgets or self.shared:
+            self._budgets.append(open_budgets(self.url, Clock()))
+        return self._budgets[-1]
+
     async def aclose(self) -> None:
-        for each in (*self._limits, *self._books):
+        for each in (*self._limits, *self._books, *self._callers, *self._budgets):
             await each.aclose()
 
 
@@ -107,6 +121,10 @@ async def cleared(url: str) -> None:
     connection = await asyncpg.connect(url)
     if await connection.fetchval("SELECT to_regclass('stanchion_meter') IS NOT NULL"):
         await connection.execute(f"TRUNCATE {TABLES}; TRUNCATE stanchion_key_order RESTART IDENTITY")
+    if await connection.fetchval("SELECT to_regclass('stanchion_caller_book') IS NOT NULL"):
+        await connection.execute(f"TRUNCATE {CALLER_TABLES}")
+    if await connection.fetchval("SELECT to_regclass('stanchion_purse') IS NOT NULL"):
+        await connection.execute("TRUNCATE stanchion_purse, stanchion_lease")
     await connection.close()
 
 

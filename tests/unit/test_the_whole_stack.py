@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -26,6 +26,8 @@ from stanchion.policies.idempotency import Idempotency, IdempotencyOptions
 from stanchion.policies.resume import ResumeOptions
 from stanchion.policies.retry import RetryOptions
 from stanchion.rules.breaker import BreakerOptions
+from stanchion.stores.memory_cache import MemoryCache
+from stanchion.stores.tiers import TieredCache
 from stanchion.testing import DONE, ScriptedProvider, VirtualTimeLoop, chat_answer, chat_call, chat_stream
 
 SETTINGS = Settings(
@@ -106,7 +108,15 @@ class World:
     ) -> None:
         self.metrics, clock = Metrics(), Clock()
         self.room = Room(self.metrics, clock)
-        shared = Shared(self.metrics, clock, room=self.room)
+        self.jobs: list[asyncio.Task[None]] = []
+
+        def spawn(job: Coroutine[object, object, None]) -> asyncio.Task[None]:
+            self.jobs.append(group.create_task(quiet(job)))
+            return self.jobs[-1]
+
+        memory = MemoryCache(10_000, clock.now)
+        store = TieredCache(memory, (), clock, later=lambda _: None, told=lambda *_: None)
+        shared = Shared(self.metrics, clock, cache=store, spawn=spawn, room=self.room)
         self.providers = [
             ScriptedProvider(*script, forever=lambda: chat_stream("a", "b"), name=name)
             for name, script in zip("abc", scripts, strict=True)
@@ -117,10 +127,7 @@ class World:
             "first": [(a, 1.0), (b, 2.0)],
             "last": [(c, 1.0)],
         }
-        self.jobs: list[asyncio.Task[None]] = []
-        idempotency = Idempotency(
-            IdempotencyOptions(), lambda job: self.jobs.append(group.create_task(quiet(job)))
-        )
+        idempotency = Idempotency(IdempotencyOptions(), spawn)
         self.service = call_stack(
             settings, shared, idempotency, lambda call: ["first", "last"], lambda target: targets[target]
         )

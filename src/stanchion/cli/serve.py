@@ -108,13 +108,13 @@ def _say_what_to_know(loaded: Loaded) -> None:
     if loaded.simulated:
         log_event(log, logging.WARNING, "simulator.answers", why="no provider is configured", advice=ADVICE)
     host = loaded.settings.gateway.host
-    if not _loopback(host):
+    if not _loopback(host) and not loaded.settings.callers.required:
         log_event(
             log,
             logging.WARNING,
             "gateway.open_to_the_network",
             host=host,
-            why="callers need no key here: whoever reaches this address spends yours",
+            why="callers need no key here: whoever reaches this address spends yours; see callers.required",
         )
 
 

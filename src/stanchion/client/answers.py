@@ -70,7 +70,12 @@ class Answer:
 
     @property
     def cost(self) -> Decimal | None:
-        """What this answer cost, in dollars; None if its tokens or its model's price are not known."""
+        """What this answer cost, in dollars; None if its tokens or its model's price are not known.
+
+        0 where another call paid for it.
+        """
+        if self._facts.head.shared:
+            return Decimal(0)
         if self.usage is None:
             return None
         return self._facts.prices.cost(self.usage, *names(self._facts.head, self._event.model))
@@ -94,6 +99,11 @@ class Answer:
     def endpoint(self) -> str:
         """Which endpoint answered: "provider/model"."""
         return self._facts.head.endpoint
+
+    @property
+    def cached(self) -> bool:
+        """Whether it was kept, and no provider was asked."""
+        return self._facts.head.cached
 
     @property
     def headers(self) -> Mapping[str, str]:

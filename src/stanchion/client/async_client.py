@@ -22,6 +22,7 @@ from stanchion.core.secret import Secret
 from stanchion.engine.engine import Engine
 from stanchion.policies.resume import ResumeOptions
 from stanchion.policies.retry import RetryOptions
+from stanchion.rules.cache_control import read_cache_control
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -40,7 +41,8 @@ class PerCall(msgspec.Struct, frozen=True, gc=False):
     resume: ResumeMode | None = None
     headers: Mapping[str, str] | None = None  # extra request headers
     priority: Priority | None = None  # "batch" lets interactive calls go before it
-    caller: str | None = None  # for whom: callers share a line fairly
+    caller: str | None = None  # for whom: callers share a line fairly, and never an answer
+    cache: str | None = None  # as Cache-Control: "max-age=600", "no-cache", "no-store", "only-if-cached"
 
 
 class AsyncClient:
@@ -80,7 +82,7 @@ class AsyncClient:
             raise SettingsError(problem)
         self._loaded = configured(config, key=api_key, base_url=base_url, settings=settings)
         self.providers = ", ".join(self._loaded.settings.providers)
-        self._prices = Prices(self._loaded.settings.prices)
+        self._prices = Prices(self._loaded.settings.prices, self._loaded.settings)
         self.homes = Homes(self._loaded)  # where its engines live
         self._engines = self.homes.engines
         self._usual: dict[str, Any] = {"priority": read_priority(priority), "caller": caller}
@@ -97,6 +99,7 @@ class AsyncClient:
         headers: Mapping[str, str] | None = None,
         priority: Priority | None = None,
         caller: str | None = None,
+        cache: str | None = None,
         **params: Any,
     ) -> ChatReply:
         """Return a whole chat completion.  A str as `messages` is one message of the user.
@@ -105,7 +108,7 @@ class AsyncClient:
         Cancel: the call is ended at the provider.
         """
         params["messages"], params["model"] = _messages(messages), model
-        said = PerCall(deadline_s, idempotency_key, retry, resume, headers, priority, caller)
+        said = PerCall(deadline_s, idempotency_key, retry, resume, headers, priority, caller, cache)
         return ChatReply(*await self._whole(Operation.CHAT, params, said))
 
     def stream(
@@ -120,11 +123,12 @@ class AsyncClient:
         headers: Mapping[str, str] | None = None,
         priority: Priority | None = None,
         caller: str | None = None,
+        cache: str | None = None,
         **params: Any,
     ) -> Stream[ChatReply]:
         """Return a chat completion as a stream of deltas; it begins when it is entered or first read."""
         params["messages"], params["model"] = _messages(messages), model
-        said = PerCall(deadline_s, idempotency_key, retry, resume, headers, priority, caller)
+        said = PerCall(deadline_s, idempotency_key, retry, resume, headers, priority, caller, cache)
         return Stream(
             self._call(Operation.CHAT, params, said, stream=True), self._ask, self._prices, whole_chat
         )
@@ -140,11 +144,12 @@ class AsyncClient:
         headers: Mapping[str, str] | None = None,
         priority: Priority | None = None,
         caller: str | None = None,
+        cache: str | None = None,
         **params: Any,
     ) -> ResponseReply:
         """Return a whole answer of the Responses API."""
         params["input"], params["model"] = input, model
-        said = PerCall(deadline_s, idempotency_key, retry, None, headers, priority, caller)
+        said = PerCall(deadline_s, idempotency_key, retry, None, headers, priority, caller, cache)
         return ResponseReply(*await self._whole(Operation.RESPONSES, params, said))
 
     def stream_responses(
@@ -158,11 +163,12 @@ class AsyncClient:
         headers: Mapping[str, str] | None = None,
         priority: Priority | None = None,
         caller: str | None = None,
+        cache: str | None = None,
         **params: Any,
     ) -> Stream[ResponseReply]:
         """Return an answer of the Responses API as a stream of its events."""
         params["input"], params["model"] = input, model
-        said = PerCall(deadline_s, idempotency_key, retry, None, headers, priority, caller)
+        said = PerCall(deadline_s, idempotency_key, retry, None, headers, priority, caller, cache)
         call = self._call(Operation.RESPONSES, params, said, stream=True)
         return Stream(call, self._ask, self._prices, whole_response)
 
@@ -177,11 +183,12 @@ class AsyncClient:
         headers: Mapping[str, str] | None = None,
         priority: Priority | None = None,
         caller: str | None = None,
+        cache: str | None = None,
         **params: Any,
     ) -> EmbeddingReply:
         """Return the embeddings of a text, or of several."""
         params["input"], params["model"] = input, model
-        said = PerCall(deadline_s, idempotency_key, retry, None, headers, priority, caller)
+        said = PerCall(deadline_s, idempotency_key, retry, None, headers, priority, caller, cache)
         return EmbeddingReply(*await self._whole(Operation.EMBEDDINGS, params, said))
 
     async def models(self) -> list[Model]:
@@ -257,19 +264,18 @@ class AsyncClient:
             if not 0 < said.deadline_s < math.inf:
                 raise InvalidCall("deadline_s must be more than 0 seconds", param="deadline_s")
             known["deadline"] = asyncio.get_running_loop().time() + said.deadline_s
-        options: dict[type[Any], Any] = {}
-        if said.retry is not None:
-            options[RetryOptions] = said.retry
-        if said.resume is not None:
-            most = self._loaded.settings.resume.most
-            options[ResumeOptions] = ResumeOptions(mode=said.resume, most=most)
-        if options:
-            known["options"] = options
+        known["options"] = self._options(said)
         if said.headers:
             if not _OURS.isdisjoint([name.lower() for name in said.headers]):
                 raise InvalidCall("headers must not name the key, the host or the body", param="headers")
             known["headers"] = said.headers
         return known
+
+    def _options(self, said: PerCall) -> dict[type[Any], Any]:
+        most = self._loaded.settings.resume.most
+        resume = None if said.resume is None else ResumeOptions(mode=said.resume, most=most)
+        wish = None if said.cache is None else read_cache_control(said.cache)
+        return {type(each): each for each in (said.retry, resume, wish) if each is not None}
 
 
 _NOTHING_SAID = PerCall()

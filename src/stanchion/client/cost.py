@@ -1,30 +1,26 @@
-"""What an answer cost, in dollars, where the configuration knows the model's price."""
+"""What an answer cost, in dollars, where its model's price is known."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
 
-from stanchion.core.usage import CLASSES, Usage
-from stanchion.engine.settings import PriceSettings
-from stanchion.rules.pricing import MILLION, Price, cost_micro_usd
+import msgspec
+
+from stanchion.core.usage import Usage
+from stanchion.engine.prices import PriceBook
+from stanchion.engine.settings import PriceSettings, Settings
+from stanchion.rules.pricing import cost_micro_usd
 
 
 class Prices:
-    """The configured prices by model: "gpt-4o", or "provider/model" where providers differ."""
+    """The prices by model: "gpt-4o", or "provider/model" where providers differ; then those that are listed."""
 
-    def __init__(self, settings: Mapping[str, PriceSettings]) -> None:
-        self._prices = {model: _price(each) for model, each in settings.items()}
+    def __init__(self, own: Mapping[str, PriceSettings], settings: Settings | None = None) -> None:
+        """`settings` tell the providers: a listed price is one of a provider's."""
+        self._book = PriceBook(msgspec.structs.replace(settings or Settings(), prices=dict(own)))
 
     def cost(self, usage: Usage, *names: str) -> Decimal | None:
         """Return the cost at the price of the first name that has one; None if none has."""
-        for name in names:
-            price = self._prices.get(name)
-            if price is not None:
-                return Decimal(cost_micro_usd(usage, price)).scaleb(-6)
-        return None
-
-
-def _price(settings: PriceSettings) -> Price:
-    dollars = {name: getattr(settings, name) for name in CLASSES}
-    return Price(**{name: round(value * MILLION) for name, value in dollars.items() if value is not None})
+        price = self._book.price_of(names)
+        return None if price is None else Decimal(cost_micro_usd(usage, price)).scaleb(-6)

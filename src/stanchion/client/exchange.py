@@ -26,6 +26,7 @@ from stanchion.core.errors import (
 from stanchion.core.reply import Reply
 from stanchion.engine.engine import Engine
 from stanchion.policies.attempt_timeout import AttemptTimeoutOptions
+from stanchion.rules.cache_control import HEADER, CacheAsked, read_cache_control
 from stanchion.wire.errors import write_error
 
 ROOT = "/v1/"
@@ -39,6 +40,7 @@ _NOT_SENT_ON = frozenset(
         "accept-encoding",
         "api-key",
         "authorization",
+        "cache-control",
         "connection",
         "content-length",
         "content-type",
@@ -90,6 +92,8 @@ async def exchange(engine: Engine, asked: Asked) -> Answered:
     except StanchionError as error:
         return refused(error)
     headers = _headers(reply.head.headers, call.id)
+    if reply.head.cache:
+        headers["x-stanchion-cache"] = reply.head.cache
     if call.stream:
         return Answered(reply.head.status, {**headers, "content-type": "text/event-stream"}, reply=reply)
     async with reply:
@@ -130,6 +134,8 @@ def _call(engine: Engine, operation: Operation, asked: Asked) -> Call:
         known["headers"] = sent_on
     if PRIORITY_HEADER in asked.headers:
         known["priority"] = read_priority(asked.headers[PRIORITY_HEADER])
+    if HEADER in asked.headers:
+        known["options"] = {CacheAsked: read_cache_control(asked.headers[HEADER])}
     call = json_call(operation, Body.read(asked.body), **known)
     if asked.read_s is None:
         return call
@@ -138,7 +144,7 @@ def _call(engine: Engine, operation: Operation, asked: Asked) -> Call:
     patience = engine.settings.attempt_timeout
     stall_s = min(patience.stall_s, asked.read_s)
     options = msgspec.structs.replace(patience, stall_s=stall_s)
-    return call.having(options={AttemptTimeoutOptions: options})
+    return call.having(options={**call.options, AttemptTimeoutOptions: options})
 
 
 async def _begun(engine: Engine, call: Call, read_s: float | None) -> Reply:

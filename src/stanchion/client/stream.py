@@ -179,6 +179,8 @@ class Stream(Generic[A]):
     @property
     def cost(self) -> Decimal | None:
         """What it cost, in dollars, after the end; None if tokens or price are not known."""
+        if self._reply is not None and self._reply.head.shared:
+            return Decimal(0)
         if self._reply is None or self._reply.usage is None:
             return None
         return self._prices.cost(self._reply.usage, *names(self._reply.head, self._said()))
@@ -198,6 +200,11 @@ class Stream(Generic[A]):
     def model(self) -> str:
         """The model that answers, in the provider's words where it has said so."""
         return self._said() or (self._reply.head.model if self._reply is not None else self.call.model)
+
+    @property
+    def cached(self) -> bool:
+        """Whether it is an answer that was kept, once it has begun."""
+        return self._reply is not None and self._reply.head.cached
 
     @property
     def endpoint(self) -> str:

@@ -153,7 +153,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     silent: frozenset[str] = frozenset()  # those that never answered it: not again while another exists
     never: frozenset[str] = frozenset()  # those that refused for good: not again
     patience: Patience = Patience()
-    caller: str = ""  # who asks, as a fingerprint; "" where there is only one
+    # who asks: a name where its key is known, else a fingerprint; "" where there is only one
+    caller: str = ""
+    caller_key: str = ""  # the public part of the key it came with; "" if that is none of ours
+    team: str = ""  # of the caller
     priority: Priority = "interactive"  # who waits for it: a person, or a job that may take its time
     idempotency_key: str | None = None
     headers: Mapping[str, str] = _NOTHING  # to forward, allow-listed by the face

@@ -4,13 +4,18 @@
     ├── CallerError             the caller's fault: the same call cannot succeed
     │   ├── InvalidCall         its shape is wrong, or it is too large
     │   ├── UnknownModel        nothing here serves that model
-    │   └── KeyReused           an idempotency key came with another body
+    │   ├── KeyReused           an idempotency key came with another body
+    │   ├── Unauthorized        nobody here knows who calls
+    │   ├── NotAllowed          the caller's key is not for this
+    │   ├── LimitReached        the caller has used what it may for now; `retry_after_s` says until when
+    │   └── NotCached           only a stored answer would have done, and none is there
     ├── UpstreamError           the provider's fault; `sent` tells how far the call got
     │   ├── Unreachable         nothing was sent: no address, no connection, no TLS
     │   ├── Silent              it was sent and no answer came: reset, or a timeout before the first byte
     │   ├── Refused             an answer came: an error status
     │   ├── Unusable            an answer came: a success status with something that is no answer
     │   └── Cut                 the answer began and did not end: reset, stall, missing end, bad event
+    ├── BudgetExceeded          the money that was set apart for such calls is used up
     ├── DeadlineExceeded        the call's own time is over
     ├── Unavailable             nobody can be asked now: every endpoint rests, or we are shutting down
     │   └── NotYet              the endpoint that was chosen has no room after all; never leaves the balancer
@@ -88,6 +93,34 @@ class KeyReused(CallerError):
     code = "idempotency_key_reused"
 
 
+class Unauthorized(CallerError):
+    """Nobody here knows who calls: no key, or one that is unknown, expired or revoked."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+class NotAllowed(CallerError):
+    """The caller is known, and its key is not for this."""
+
+    status = 403
+
+
+class LimitReached(CallerError):
+    """The caller has used what it may for now.  Nothing was sent."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "caller_limit_reached"
+
+
+class NotCached(CallerError):
+    """Only a stored answer would have done, and none is there."""
+
+    status = 504  # RFC 9111, 5.2.1.7
+    code = "not_cached"
+
+
 class UpstreamError(StanchionError):
     """The provider failed."""
 
@@ -134,6 +167,14 @@ class Cut(UpstreamError):
 
     code = "upstream_cut"
     partial: str = ""
+
+
+class BudgetExceeded(StanchionError):
+    """A budget has too little left: nothing was sent, or a stream was cut; `retry_after_s`: until its window ends."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "budget_exceeded"
 
 
 class DeadlineExceeded(StanchionError):

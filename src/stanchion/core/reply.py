@@ -13,7 +13,7 @@ import enum
 import logging
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import msgspec
 
@@ -42,7 +42,17 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     model: str = ""  # the model as it was asked there
     headers: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])  # the provider's, lower case
     media_type: str = "application/json"
-    cached: bool = False  # answered without a provider
+    cache: Literal["", "hit", "miss", "coalesced"] = ""  # where the answer is from, if it may be shared
+
+    @property
+    def cached(self) -> bool:
+        """Whether it was answered without a provider."""
+        return self.cache == "hit"
+
+    @property
+    def shared(self) -> bool:
+        """Whether another call paid for it."""
+        return self.cache in ("hit", "coalesced")
 
 
 class Source(Protocol):

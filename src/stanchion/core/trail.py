@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from stanchion.core.usage import Usage
@@ -18,6 +20,7 @@ class Attempt(msgspec.Struct, gc=False):
     outcome: str = "open"  # open, completed, failed, cancelled
     code: str | None = None  # the error's code
     sent: str | None = None  # the error's Sent, as text
+    usage: Usage | None = None  # what it used, also if it was cut or left
 
 
 class Trail(msgspec.Struct, gc=False):
@@ -26,7 +29,14 @@ class Trail(msgspec.Struct, gc=False):
     attempts: list[Attempt] = []
     resumed: int = 0  # how often a cut stream was taken up again
     usage: Usage | None = None  # of all attempts, those that were cut or left included
+    late: Callable[[int, Attempt], None] | None = None  # is told of usage that comes after the call's end
 
     def used(self, usage: Usage) -> None:
-        """Add what one attempt used."""
+        """Add what the last attempt used."""
         self.usage = usage if self.usage is None else self.usage + usage
+        if not self.attempts:
+            return
+        attempt = self.attempts[-1]
+        attempt.usage = usage
+        if self.late is not None:
+            self.late(len(self.attempts), attempt)

@@ -16,6 +16,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     output_reasoning: int = 0
     output_audio: int = 0
     estimated: bool = False  # counted by us: the provider never told
+    tier: str = ""  # how it was served, where that has a price of its own: "batch", "flex", "priority"
 
     @property
     def prompt_tokens(self) -> int:
@@ -35,7 +36,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     def __add__(self, other: Usage) -> Usage:
         """Add up two calls, class by class."""
         sums = {name: getattr(self, name) + getattr(other, name) for name in CLASSES}
-        return Usage(**sums, estimated=self.estimated or other.estimated)
+        tier = self.tier if self.tier == other.tier else ""
+        return Usage(**sums, estimated=self.estimated or other.estimated, tier=tier)
 
 
 CLASSES = (
@@ -47,3 +49,4 @@ CLASSES = (
     "output_reasoning",
     "output_audio",
 )
+TIERS = ("batch", "flex", "priority")  # `service_tier` in OpenAI's words; any other is the standard one

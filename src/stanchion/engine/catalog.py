@@ -22,6 +22,7 @@ from stanchion.keys.slot import KeySlot, KeySpec
 from stanchion.keys.source import Found, KeySource, SourceFailed
 from stanchion.providers.openai import EndpointSpec
 from stanchion.providers.presets import PRESETS, Preset
+from stanchion.rules.cache_key import Home
 
 Make = Callable[[EndpointSpec], Endpoint]
 Slots = Callable[[KeySpec, KeySource], KeySlot]
@@ -55,6 +56,7 @@ class Catalog:
         self._endpoints: OrderedDict[str, Sequence[tuple[Endpoint, float]]] = OrderedDict()
         self._made: dict[EndpointSpec, Endpoint] = {}
         self._targets: dict[str, Sequence[str]] = {}
+        self._homes: dict[str, Home] = {}
         self._options = {name: _options(each) for name, each in settings.routes.items()}
 
     def adopt(self, older: Catalog) -> None:
@@ -82,6 +84,20 @@ class Catalog:
             self._targets[call.model] = found
         return found
 
+    def home(self, call: Call) -> Home:
+        """Return where a call goes first, with the addresses.  Raises UnknownModel."""
+        found = self._homes.get(call.model)
+        if found is None:
+            places = sorted(set(self._places(self.route(call)[0])))
+            found = Home(
+                tuple(f"{self._presets[provider].base_url} {model}" for provider, model in places),
+                frozenset(f"{provider}/{model}" for provider, model in places),
+            )
+            if len(self._homes) >= _TARGETS_MOST:
+                self._homes.clear()
+            self._homes[call.model] = found
+        return found
+
     def _find_targets(self, asked: str) -> Sequence[str]:
         route = self._settings.routes.get(asked)
         if route is not None:
@@ -95,6 +111,10 @@ class Catalog:
         near = difflib.get_close_matches(asked, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known) or 'none'}"
         raise UnknownModel(f"no route and no provider serves this model; {hint}")
+
+    def places(self, call: Call) -> list[tuple[str, str]]:
+        """Return all providers that may be asked for a call, each with the model.  Raises UnknownModel."""
+        return [place for target in self.route(call) for place in self._places(target)]
 
     def route_options(self, model: str) -> Mapping[type[Any], Any]:
         """Return the policy options of the route a model name stands for; none if it is no route."""
@@ -159,15 +179,17 @@ class Catalog:
         return list(self._presets) if len(self._presets) == 1 else []
 
     def _make_target(self, target: str) -> Sequence[tuple[Endpoint, float]]:
+        return tuple(each for provider, model in self._places(target) for each in self._at(provider, model))
+
+    def _places(self, target: str) -> list[tuple[str, str]]:
+        """Return a target's providers, each with the model to ask for there."""
         if target.startswith("route:"):
             parts = [each.partition("/") for each in self._settings.routes[target[6:]].balance]
-            places = [(provider, model) for provider, _, model in parts]
-        elif target.startswith("model:"):
-            places = [(provider, target[6:]) for provider in self._serving(target[6:])]
-        else:
-            provider, _, model = target.partition("/")
-            places = [(provider, model)]
-        return tuple(each for provider, model in places for each in self._at(provider, model))
+            return [(provider, model) for provider, _, model in parts]
+        if target.startswith("model:"):
+            return [(provider, target[6:]) for provider in self._serving(target[6:])]
+        provider, _, model = target.partition("/")
+        return [(provider, model)]
 
     def _at(self, provider: str, model: str) -> list[tuple[Endpoint, float]]:
         """Return the endpoints of one model at one provider: one per key."""

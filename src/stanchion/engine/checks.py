@@ -11,12 +11,16 @@ from urllib.parse import urlsplit
 import msgspec
 
 from stanchion.core.errors import SettingsError
+from stanchion.core.usage import CLASSES
+from stanchion.engine.budget_checks import check_budgets
 from stanchion.engine.settings import ROUTE_SECTIONS, SECTIONS, ProviderSettings, RouteSettings, Settings
 from stanchion.keys.options import KeySettings
 from stanchion.keys.places import check_key, variable_is_set
 from stanchion.providers.presets import PRESETS
+from stanchion.rules.caller_scope import read_network
 from stanchion.stores.opening import check_address
 
+_PRICE_MOST = 1_000_000  # for a million tokens: more is a slip, and sums of it would not fit
 _MAY_BE_ZERO = frozenset(
     {
         "deadline.total_s",
@@ -33,6 +37,9 @@ _MAY_BE_ZERO = frozenset(
         "line.open_most",
         "line.caller_open_most",
         "idempotency.life_s",
+        "pricing.unknown_input",
+        "pricing.unknown_output",
+        "ledger.keep_days",
     }
 )
 
@@ -46,7 +53,9 @@ def check(settings: Settings, environ: Mapping[str, str]) -> None:
     for name, provider in settings.providers.items():
         _check_provider(name, provider, environ)
     _check_line(settings)
+    _check_proxies(settings)
     _check_prices(settings)
+    check_budgets(settings)
     _check_ca_file(settings)
     _check_stores(settings)
     for name, route in settings.routes.items():
@@ -61,12 +70,20 @@ def _check_line(settings: Settings) -> None:
             raise SettingsError(f"line.weights.{caller} is {weight}: it must be more than 0")
 
 
+def _check_proxies(settings: Settings) -> None:
+    for network in settings.callers.trusted_proxies:
+        try:
+            read_network(network)
+        except ValueError as error:
+            raise SettingsError(f"callers.trusted_proxies: {error}") from None
+
+
 def _check_prices(settings: Settings) -> None:
     for name, price in settings.prices.items():
-        for field in price.__struct_fields__:
-            dollars = getattr(price, field)
-            if dollars is not None and not 0 <= dollars < math.inf:
-                raise SettingsError(f"prices.{name}.{field} is {dollars}: it must be 0 or more dollars")
+        for field in CLASSES:
+            told = getattr(price, field)
+            if told is not None and not 0 <= told <= _PRICE_MOST:
+                raise SettingsError(f"prices.{name}.{field} is {told}: it must be 0 to {_PRICE_MOST}")
 
 
 def _check_ca_file(settings: Settings) -> None:

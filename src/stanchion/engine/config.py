@@ -24,7 +24,9 @@ from stanchion.wire.objects import as_list, as_object
 
 FILE_NAME = "stanchion.toml"
 PREFIX = "STANCHION_"
-_NOT_SETTINGS = frozenset({"STANCHION_CONFIG", "STANCHION_HOME"})  # read here or by a face, by name
+_NOT_SETTINGS = frozenset(
+    {"STANCHION_CONFIG", "STANCHION_HOME", "STANCHION_ADMIN_TOKEN"}
+)  # read here or by a face, by name
 
 
 class Environ(dict[str, str]):

@@ -19,6 +19,9 @@ from stanchion.core.errors import StanchionError
 from stanchion.core.reply import Reply
 from stanchion.core.secret import Secret
 from stanchion.core.service import Service
+from stanchion.engine.books import Books
+from stanchion.engine.budgets import CommonBudgets
+from stanchion.engine.caching import open_tiers
 from stanchion.engine.catalog import Catalog, ReadKeys
 from stanchion.engine.common_limits import CommonLimits
 from stanchion.engine.config import Loaded
@@ -34,6 +37,8 @@ from stanchion.keys.watch import KeyWatch
 from stanchion.observe.logs import log_event
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.balance import Room
+from stanchion.policies.budget import Budget
+from stanchion.policies.caller_limits import CallerLimits
 from stanchion.policies.idempotency import Idempotency
 from stanchion.providers.http import HttpClient
 from stanchion.providers.key_check import check_key as ask_models
@@ -63,19 +68,30 @@ class Engine:
         self.outbox = Outbox(self.metrics)
         self._tasks = await asyncio.TaskGroup().__aenter__()
         self._outbox_task = self.spawn(self.outbox.run())
+        self.books: Books | None = None
         self._idempotency = Idempotency(settings.idempotency, self.spawn)
         self.keys = KeyRing(settings.keys, self.clock, self.metrics)
         self.keys.quota = self._quota_left
+        self._cache = open_tiers(settings, self.clock, self.metrics, self.outbox)
+        self._shared = msgspec.structs.replace(self._shared, cache=self._cache, spawn=self.spawn)
         self._key_watch = KeyWatch(self.keys, self.clock, self.check_key)
         self._common: CommonLimits | None = None  # limits that are kept together with other processes
+        self._budgets: CommonBudgets | None = None  # money that is kept together with other processes
         self.key_exchange: KeyExchange | None = None  # with other replicas, and `stanchion keys`
         try:
+            self.books = books = Books(settings, self.outbox, self.clock, self.metrics)
+            self._shared = msgspec.structs.replace(
+                self._shared, booked=books.accounts, refuses=books.prices.refuses
+            )
             if settings.stores.limits != "memory":
                 self._common = CommonLimits(settings.stores.limits, self.clock, self.metrics)
                 self._shared = msgspec.structs.replace(self._shared, limits=self._common.shared)
                 await self._common.begin()
                 self.spawn(self._common.run())
+            limiter = CallerLimits(self._shared.limits, self.clock, self.metrics)
+            self._shared = msgspec.structs.replace(self._shared, caller_limits=limiter)
             self._build(None)
+            await self._begin_budgets()
             await self._begin_keys()
         except BaseException:
             await self.__aexit__()
@@ -98,8 +114,13 @@ class Engine:
             finally:
                 if self._common is not None:
                     await self._common.aclose()
+                await self._cache.aclose()
+                if self._budgets is not None:
+                    await self._budgets.aclose()
                 if self.key_exchange is not None:
                     await self.key_exchange.aclose()
+                if self.books is not None:
+                    await self.books.aclose()
                 await self._http.aclose()
 
     def __call__(self, call: Call, /) -> Awaitable[Reply]:
@@ -170,13 +191,35 @@ class Engine:
         catalog = Catalog(settings, self.loaded.environ, self._endpoint, self.keys.slot, read)
         if older is not None:
             catalog.adopt(older)
+        self._shared = msgspec.structs.replace(self._shared, home=catalog.home)
         self._service: Service = call_stack(
-            settings, self._shared, self._idempotency, catalog.route, catalog.endpoints
+            settings,
+            self._shared,
+            self._idempotency,
+            catalog.route,
+            catalog.endpoints,
+            self._budget(settings, catalog),
         )
         self._catalog = catalog
+        self._cache.memory.bound(settings.cache.most_bytes)
+        if self.books is not None:
+            self.books.take(settings)
         self.keys.options = settings.keys
         self.keys.longest_s = settings.attempt_timeout.total_s
         self.keys.use(catalog.keys)
+
+    def _budget(self, settings: Settings, catalog: Catalog) -> Budget | None:
+        """Make the policy of the budgets; None where there are none."""
+        if not settings.budgets or self.books is None:
+            return None
+        if self._budgets is None:
+            self._budgets = CommonBudgets(settings, self.clock, self.metrics, self.outbox)
+            self.spawn(self._budgets.run())
+        return self._budgets.policy(settings, catalog, self.books.prices)
+
+    async def _begin_budgets(self) -> None:
+        if self._budgets is not None:
+            await self._budgets.begin()
 
     async def _begin_keys(self) -> None:
         """Read the keys that take a while, take over what other replicas know, look after all from now on."""

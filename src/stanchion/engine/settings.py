@@ -12,9 +12,13 @@ import msgspec
 from stanchion.keys.options import KeySettings, KeysOptions
 from stanchion.policies.attempt_timeout import AttemptTimeoutOptions
 from stanchion.policies.balance import BalanceOptions, LineOptions
+from stanchion.policies.budget.options import BudgetOptions, BudgetSettings
+from stanchion.policies.cache import CacheOptions
+from stanchion.policies.coalesce import CoalesceOptions
 from stanchion.policies.deadline import DeadlineOptions
 from stanchion.policies.gather import GatherOptions
 from stanchion.policies.idempotency import IdempotencyOptions
+from stanchion.policies.priced import PricingOptions
 from stanchion.policies.rate_limit import RateLimitOptions
 from stanchion.policies.resume import ResumeOptions
 from stanchion.policies.retry import RetryOptions
@@ -65,7 +69,7 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PriceSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model costs, in dollars per million tokens."""
+    """What a model costs, per million tokens."""
 
     input: float
     output: float
@@ -74,6 +78,7 @@ class PriceSettings(msgspec.Struct, frozen=True, kw_only=True):
     input_audio: float | None = None
     output_reasoning: float | None = None
     output_audio: float | None = None
+    currency: Literal["usd", "cny"] = "usd"  # cny is counted in dollars at pricing.cny_per_usd
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +86,13 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "plain"] = "auto"  # auto is plain at a terminal
+
+
+class LedgerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of calls, and for how long."""
+
+    keep_days: float = 90.0  # days that the line of a call is kept; 0 is for ever.  Sums are always kept
+    waiting_most: int = 100_000  # lines that wait in memory while the store is lost
 
 
 class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,13 +110,29 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     connections_most: int = 10_000  # open client connections
 
 
+class CallersOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may call the gateway."""
+
+    required: bool = False  # a call without a key of `stanchion callers` is refused
+    lost_most_s: float = 3600.0  # seconds that the last known callers hold while their store cannot be read
+    trusted_proxies: list[str] = []  # networks whose x-forwarded-for is believed
+    admin_token_env: str = "STANCHION_ADMIN_TOKEN"  # noqa: S105 - a variable's name; unset: no admin API
+    admin_token_file: str = ""  # a file that holds the admin token
+
+
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What outlives a call, and what several processes share."""
 
     keys: str = (
         ""  # where replicas and `stanchion keys` meet; "" is a file in `directory` for a process that serves
     )
+    callers: str = ""  # where callers and their keys are kept; "" is a file in `directory`
+    ledger: str = (
+        ""  # where every call and its cost is booked; "" is a file in `directory` for a process that serves
+    )
+    cache: list[str] = []  # where answers are kept beyond memory, the nearest first: a file, a server
     limits: str = "memory"  # where the processes that use the same keys keep the provider's limits together
+    budgets: str = ""  # where money is kept together; "" is a file in `directory` for a process that serves
     directory: str = ""  # of files that are kept; "" is $XDG_STATE_HOME/stanchion
 
 
@@ -113,6 +141,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     log: LogSettings = LogSettings()
     gateway: GatewayOptions = GatewayOptions()
+    callers: CallersOptions = CallersOptions()
     deadline: DeadlineOptions = DeadlineOptions()
     attempt_timeout: AttemptTimeoutOptions = AttemptTimeoutOptions()
     retry: RetryOptions = RetryOptions()
@@ -123,17 +152,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gather: GatherOptions = GatherOptions()
     rate_limit: RateLimitOptions = RateLimitOptions()
     idempotency: IdempotencyOptions = IdempotencyOptions()
+    cache: CacheOptions = CacheOptions()
+    coalesce: CoalesceOptions = CoalesceOptions()
+    budget: BudgetOptions = BudgetOptions()
     http: HttpOptions = HttpOptions()
     keys: KeysOptions = KeysOptions()
+    pricing: PricingOptions = PricingOptions()
+    ledger: LedgerOptions = LedgerOptions()
     stores: StoreSettings = StoreSettings()
     providers: dict[str, ProviderSettings] = {}
     routes: dict[str, RouteSettings] = {}
     prices: dict[str, PriceSettings] = {}
+    budgets: dict[str, BudgetSettings] = {}
 
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "log": LogSettings,
     "gateway": GatewayOptions,
+    "callers": CallersOptions,
     "deadline": DeadlineOptions,
     "attempt_timeout": AttemptTimeoutOptions,
     "retry": RetryOptions,
@@ -144,13 +180,19 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "gather": GatherOptions,
     "rate_limit": RateLimitOptions,
     "idempotency": IdempotencyOptions,
+    "cache": CacheOptions,
+    "coalesce": CoalesceOptions,
+    "budget": BudgetOptions,
     "http": HttpOptions,
     "keys": KeysOptions,
+    "pricing": PricingOptions,
+    "ledger": LedgerOptions,
     "stores": StoreSettings,
 }
 TABLES: dict[str, type[msgspec.Struct]] = {
     "providers": ProviderSettings,
     "routes": RouteSettings,
     "prices": PriceSettings,
+    "budgets": BudgetSettings,
 }
 ROUTE_SECTIONS = ("deadline", "retry", "resume", "attempt_timeout", "gather")

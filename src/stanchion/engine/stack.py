@@ -9,24 +9,31 @@ import msgspec
 from stanchion.core.call import Call
 from stanchion.core.clock import Clock
 from stanchion.core.reply import Reply
-from stanchion.core.service import Service, stack
+from stanchion.core.service import Filter, Service, stack
 from stanchion.engine.settings import Settings
 from stanchion.keys.slot import KeySlot
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.attempt_timeout import AttemptTimeout
 from stanchion.policies.balance import Balance, Endpoints, Room
+from stanchion.policies.budget import Again, Budget
+from stanchion.policies.cache import Cache, CacheFill
+from stanchion.policies.caller_limits import CallerLimits
+from stanchion.policies.coalesce import Coalesce, Spawn
 from stanchion.policies.deadline import Deadline
 from stanchion.policies.fallback import Fallback, Route
 from stanchion.policies.gather import Gather
 from stanchion.policies.health import Health
 from stanchion.policies.idempotency import Idempotency
 from stanchion.policies.places import Places
+from stanchion.policies.priced import Priced, Refuses, refuses_none
 from stanchion.policies.rate_limit import NO_QUOTA, Quota, RateLimit, SharedLimits
-from stanchion.policies.record import Record
+from stanchion.policies.record import Booked, Record
 from stanchion.policies.resume import Resume
 from stanchion.policies.retry import Retry
 from stanchion.policies.trace_attempt import TraceAttempt
 from stanchion.policies.validate import Validate
+from stanchion.rules.cache_key import HomeOf, anywhere
+from stanchion.stores.tiers import TieredCache
 
 
 class Shared(msgspec.Struct, frozen=True):
@@ -35,30 +42,59 @@ class Shared(msgspec.Struct, frozen=True):
     metrics: Metrics
     clock: Clock
     limits: SharedLimits | None = None  # where several processes keep the providers' limits together
+    caller_limits: CallerLimits | None = None  # outlives a reload, as the room does
+    cache: TieredCache | None = None  # answers that are kept
+    home: HomeOf = anywhere  # where a call goes first
+    spawn: Spawn | None = None  # starts a task the engine owns; without it no calls share a flight
     room: Room | None = None  # who waits and what is open; outlives a reload
+    booked: Booked | None = None  # counts the money of each call
+    refuses: Refuses = refuses_none  # models without a price
 
 
 def call_stack(
-    settings: Settings, shared: Shared, idempotency: Idempotency, route: Route, endpoints: Endpoints
+    settings: Settings,
+    shared: Shared,
+    idempotency: Idempotency,
+    route: Route,
+    endpoints: Endpoints,
+    budget: Budget | None = None,
 ) -> Service:
-    """Everything that happens once per call."""
+    """Everything that happens once per call.  Without budgets there is no filter of theirs."""
     metrics, clock = shared.metrics, shared.clock
     room = shared.room or Room(metrics, clock)
     room.configure(settings.line)
     balance = Balance(endpoints, settings.balance, clock, room=room)
+    limits = shared.caller_limits or CallerLimits(shared.limits, clock, metrics)
     return stack(
-        Record(metrics, clock),  # outermost: refusals and replays are counted too
+        Record(metrics, clock, shared.booked),  # outermost: refusals and replays are counted and booked too
         Deadline(settings.deadline, clock),  # above all that waits: one budget of time
         Validate(),  # a cheap refusal before anything that keeps state
         idempotency,  # above all that asks a provider: one key, one call with all its tries
+        *_sharing(settings, shared),  # above all that costs money: twins pay once, a hit nothing
+        limits,  # of callers; below idempotency: a replay counts nothing
+        *(() if budget is None else (budget,)),  # above fallback: the dearest target of the chain is held
         Fallback(route, metrics),  # above retry: each target gets its own tries
         Resume(settings.resume, metrics),  # below fallback: another model is another answer
         Retry(
             settings.retry, metrics, clock=clock, outlook=balance.outlook
         ),  # above balance: the next try may take another endpoint
+        *(() if budget is None else (Again(budget),)),  # below retry: each further attempt is held too
         Gather(settings.gather),  # below retry: a stream that was cut while gathering is tried again
         service=balance,
     )
+
+
+def _sharing(settings: Settings, shared: Shared) -> list[Filter]:
+    """What gives one answer to several calls: now, or later."""
+    store, home, clock, metrics = shared.cache, shared.home, shared.clock, shared.metrics
+    filters = list[Filter]()
+    if store is not None:
+        filters.append(Cache(settings.cache, store, home, metrics))  # on top: a hit waits for nobody
+    if shared.spawn is not None:
+        filters.append(Coalesce(settings.coalesce, home, shared.spawn, clock, metrics))
+    if store is not None:  # below: of many twins one is written down
+        filters.append(CacheFill(settings.cache, store, home, clock, metrics))
+    return filters
 
 
 class EndpointStack:
@@ -85,7 +121,8 @@ class EndpointStack:
         self._health = Health(name, settings.health, metrics, clock, keyed=key is not None)
         self._rate_limit = RateLimit(name, settings.rate_limit, metrics, clock, quota, shared.limits)
         self._service = stack(
-            self._health,  # on top: what rests is asked for nothing; tells Balance through ready_in
+            Priced(name, model, shared.refuses),  # first of all: what is refused counts against nothing
+            self._health,  # above all that waits: what rests is asked for nothing; tells Balance through ready_in
             self._places,  # above the quota: who waits for a place has booked nothing
             self._rate_limit,  # a key's quota; above the timeout: waiting for its store is not the provider's time
             AttemptTimeout(settings.attempt_timeout),  # bounds one try, so that Retry may act on it

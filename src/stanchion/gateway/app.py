@@ -14,6 +14,9 @@ from stanchion.core.call import Body, Call, Operation, new_id
 from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError, Unavailable
 from stanchion.engine.engine import Engine
+from stanchion.gateway.callers.admin import Admin, AdminToken
+from stanchion.gateway.callers.door import Admitted, Door, headers_of
+from stanchion.gateway.callers.watch import CallerWatch
 from stanchion.gateway.errors import StreamAborted, error_response, upstream_headers_of
 from stanchion.gateway.pages import pages
 from stanchion.gateway.requests import ClientLeft, Receive, Scope, last_event_id, read_body, read_call
@@ -22,6 +25,7 @@ from stanchion.gateway.streams import Heartbeats, Send, Stream, as_said
 
 log = logging.getLogger(__name__)
 _NO_BODY = Body({})
+_UNREAD = frozenset({408, 413, 415})  # of refusals that come before the body was read
 _WATCH_AFTER_S = 0.05  # seconds a call runs before its client is watched
 _HOT = {
     f"/v1/{operation.path}": operation
@@ -38,8 +42,10 @@ _HOT = {
 class Gateway:
     """One gateway over one engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, callers: CallerWatch | None = None) -> None:
         self.engine = engine
+        self.door = Door(callers, lambda: engine.settings.callers)
+        self.admin = Admin(callers, AdminToken(lambda: engine.loaded))
         self._clock = engine.clock
         self.ready = True  # false: a load balancer should send no more
         self.refusing = False  # true: new calls are refused
@@ -61,14 +67,18 @@ class Gateway:
     async def _answer(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the request and answer it; whatever fails before the first byte becomes an HTTP error."""
         call: Call | None = None
-        headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        headers: Mapping[bytes, bytes] = headers_of(scope["headers"])
         try:
             if self.refusing:
                 raise Unavailable("the gateway is shutting down", code="shutting_down", retry_after_s=1.0)
-            raw = await read_body(headers, receive, self.engine.settings.gateway, self._clock)
             client = scope.get("client")
             peer = client[0] if client else ""
-            call = read_call(operation, raw, headers, self._clock.now(), peer=peer)
+            admitted = await self._admit(headers, receive, peer, operation)
+            raw = await read_body(headers, receive, self.engine.settings.gateway, self._clock)
+            peer = self.door.address(headers, peer)
+            pepper = self.engine.keys.pepper  # the same for all who share the key book
+            call = read_call(operation, raw, headers, self._clock.now(), peer=peer, pepper=pepper)
+            call = admitted.sign(call)
             skip = last_event_id(headers) if call.stream else 0
         except ClientLeft:
             return
@@ -89,6 +99,16 @@ class Gateway:
         finally:
             self.open.discard(task)
             gone.stop()
+
+    async def _admit(
+        self, headers: Mapping[bytes, bytes], receive: Receive, peer: str, operation: Operation
+    ) -> Admitted:
+        """Let the caller in before its body is kept; whoever is refused is let finish first."""
+        try:
+            return self.door.admit(headers, peer, operation)
+        except StanchionError:
+            await read_body(headers, receive, self.engine.settings.gateway, self._clock, keep=False)
+            raise
 
     async def _whole(self, call: Call, send: Send) -> None:
         started_at = self._clock.now()
@@ -139,7 +159,7 @@ class Gateway:
         request_id = call.id if call is not None else new_id()
         headers.extend(self._headers.of_error(request_id, upstream_headers_of(error)))
         headers.append((b"content-length", b"%d" % len(body)))
-        if self.refusing or status in (408, 413, 415):
+        if self.refusing or status in _UNREAD:
             headers.append((b"connection", b"close"))  # the rest of the request is not read
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,7 +1,7 @@
 """Error -> HTTP: one table.  The provider's own code, type, param and words pass through to the caller.
 
 Every error that leaves here is final: what could be tried again was tried.  `x-should-retry: false` says
-so to the SDK, which would otherwise try each of our failures three times over.
+so to the SDK, which would otherwise try each of our failures three times over.  Not of what comes right by waiting.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import math
 import msgspec
 
 from stanchion.core.call import Operation
-from stanchion.core.errors import StanchionError, Unavailable, UpstreamError
+from stanchion.core.errors import LimitReached, StanchionError, Unavailable, UpstreamError
 from stanchion.wire.errors import write_error
 from stanchion.wire.sse import write
 
 Header = tuple[bytes, bytes]
+_WORTH_WAITING_S = 60.0
 _JSON = (b"content-type", b"application/json")
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -33,7 +34,7 @@ def internal_error() -> StanchionError:
 def error_response(error: StanchionError) -> tuple[int, list[Header], bytes]:
     """Return status, headers and body."""
     headers: list[Header] = [_JSON]
-    if not isinstance(error, Unavailable):
+    if not (isinstance(error, Unavailable) or _soon(error)):
         headers.append((b"x-should-retry", b"false"))
     headers.extend(_retry_after(error))
     status = error.status if 400 <= error.status <= 599 else 502
@@ -51,6 +52,11 @@ def error_events(error: StanchionError, operation: Operation) -> bytes:
         _encode({"type": "error", **{k: v for k, v in inner.items() if k != "type"}, "error": inner}),
         name="error",
     )
+
+
+def _soon(error: StanchionError) -> bool:
+    """Say whether a caller that met its limit should wait for room: the SDK waits a minute at most."""
+    return isinstance(error, LimitReached) and 0 < (error.retry_after_s or 0) <= _WORTH_WAITING_S
 
 
 def _retry_after(error: StanchionError) -> list[Header]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from importlib.resources import files
-from typing import Protocol
+from typing import Any, Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
@@ -16,9 +16,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stanchion._version import __version__
-from stanchion.core.call import new_id
+from stanchion.core.call import Operation, new_id
 from stanchion.core.errors import InvalidCall, StanchionError, UnknownModel
 from stanchion.engine.engine import Engine
+from stanchion.gateway.callers.admin import Admin
+from stanchion.gateway.callers.door import Door, headers_of
 from stanchion.gateway.errors import error_response
 
 _NO_SCRIPTS = "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self'; base-uri 'none'; form-action 'none'"
@@ -31,6 +33,8 @@ class Faces(Protocol):
     """What the pages need to know of the gateway."""
 
     engine: Engine
+    door: Door
+    admin: Admin
     ready: bool
 
 
@@ -48,11 +52,11 @@ def pages(gateway: Faces) -> Starlette:
         return Response(generate_latest(gateway.engine.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def models(request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": await gateway.engine.models()})
+        return JSONResponse({"object": "list", "data": await _listed(gateway, request)})
 
     async def model(request: Request) -> Response:
         name = request.path_params["name"]
-        for each in await gateway.engine.models():
+        for each in await _listed(gateway, request):
             if each["id"] == name:
                 return JSONResponse(each)
         raise UnknownModel("there is no such model; GET /v1/models lists those there are")
@@ -77,6 +81,7 @@ def pages(gateway: Faces) -> Starlette:
             Route("/metrics", metrics),
             Route("/v1/models", models),
             Route("/v1/models/{name:path}", model),
+            *gateway.admin.routes,
             *(Route(f"/v1/{path}", other_method, methods=_OTHERS) for path in _OPERATIONS.split(", ")),
         ],
         exception_handlers={StanchionError: _stanchion_error, HTTPException: _http_error},
@@ -84,6 +89,13 @@ def pages(gateway: Faces) -> Starlette:
     app.router.redirect_slashes = False  # a client that follows would send its key once more
     app.add_middleware(_Marked, simulated=lambda: gateway.engine.loaded.simulated)
     return app
+
+
+async def _listed(gateway: Faces, request: Request) -> list[dict[str, Any]]:
+    """Return the models that this caller may ask."""
+    headers, peer = headers_of(request.headers.raw), request.client.host if request.client else ""
+    admitted = gateway.door.admit(headers, peer, Operation.MODELS)
+    return [each for each in await gateway.engine.models() if admitted.may_ask(str(each["id"]))]
 
 
 def _filled(page: str, host: str, simulated: bool) -> str:  # noqa: FBT001 - three words of one page

@@ -57,6 +57,8 @@ class ResponseHeaders:
         _pass_on(upstream, headers)
         if "openai-processing-ms" not in upstream:
             headers.append((b"openai-processing-ms", b"%d" % elapsed_ms))
+        if head.cache:
+            headers.append((b"x-stanchion-cache", head.cache.encode()))
         return headers
 
     def of_error(self, request_id: str, upstream: Mapping[str, str]) -> list[Header]:

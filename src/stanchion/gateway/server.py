@@ -11,7 +11,8 @@ import errno
 import logging
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from granian.constants import HTTPModes, Interfaces
@@ -25,8 +26,10 @@ from stanchion.engine.engine import Engine
 from stanchion.engine.settings import GatewayOptions
 from stanchion.engine.watch import Watch
 from stanchion.gateway.app import Gateway
+from stanchion.gateway.callers.watch import CallerWatch
 from stanchion.gateway.errors import StreamAborted
 from stanchion.observe.logs import log_event
+from stanchion.stores.opening import open_caller_book
 
 log = logging.getLogger(__name__)
 # granian sets up logging, which would close our handlers: let it add nothing to what is there
@@ -44,8 +47,8 @@ async def serve(loaded: Loaded, read: Callable[[], Loaded], announce: Callable[[
     """Serve until a signal ends it.  `announce` is told the address.  Raises SettingsError if it is taken."""
     options = loaded.settings.gateway
     _check_address(options)
-    async with Engine(loaded) as engine:
-        gateway = Gateway(engine)
+    async with Engine(loaded) as engine, _callers(engine) as callers:
+        gateway = Gateway(engine, callers)
         watch = Watch(engine, read)
         engine.spawn(watch.run())
         ended = asyncio.Event()
@@ -60,6 +63,27 @@ async def serve(loaded: Loaded, read: Callable[[], Loaded], announce: Callable[[
             await ended.wait()
             await drain(gateway, ended)
             server.stop()
+
+
+@asynccontextmanager
+async def _callers(engine: Engine) -> AsyncGenerator[CallerWatch | None]:
+    """Follow the caller book that is configured; None if there is none."""
+    url = engine.settings.stores.callers
+    if not url:
+        yield None
+        return
+    watch = CallerWatch(
+        open_caller_book(url),
+        engine.clock,
+        url=url,
+        lost_most_s=lambda: engine.settings.callers.lost_most_s,
+    )
+    try:
+        await watch.begin()
+        engine.spawn(watch.run())
+        yield watch
+    finally:
+        await watch.aclose()
 
 
 async def drain(gateway: Gateway, ended: asyncio.Event) -> None:

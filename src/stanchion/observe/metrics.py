@@ -169,9 +169,24 @@ class Metrics(Collector):
         self.outbox_dropped = Tallies("stanchion_outbox_dropped", "Items a full outbox dropped")
         self.reloads = Tallies("stanchion_config_reloads", "Configuration reloads", ("outcome",))
         self._count_keys()
+        self._count_money()
+        self._of_the_ledger()
         self._of_the_line()
+        self._of_the_cache()
         self.registry = CollectorRegistry()
         self.registry.register(self)
+
+    def _of_the_ledger(self) -> None:
+        self.cost = Tallies(
+            "stanchion_cost_microdollars", "What attempts cost, in millionths of a dollar", ("endpoint",)
+        )
+        self.unpriced = Tallies(
+            "stanchion_unpriced_attempts", "Attempts that used tokens whose price is not known", ("endpoint",)
+        )
+        self.ledger_lines = Tallies("stanchion_ledger_lines", "Lines for the ledger", ("outcome",))
+        self.ledger_store_lost = Tallies(
+            "stanchion_ledger_store_lost", "1 while the ledger's store cannot be asked", gauge=True
+        )
 
     def _count_keys(self) -> None:
         self.key_state = Tallies(
@@ -179,6 +194,23 @@ class Metrics(Collector):
         )
         self.key_rotations = Tallies(
             "stanchion_key_rotations", "New values of keys, by what became of them", ("key", "outcome")
+        )
+
+    def _count_money(self) -> None:
+        self.budget_used = Tallies(
+            "stanchion_budget_used", "Part of a budget that is spent in its window", ("budget",), gauge=True
+        )
+        self.budget_alerts = Tallies(
+            "stanchion_budget_alerts", "Windows in which much of a budget was spent", ("budget",)
+        )
+        self.budget_refused = Tallies(
+            "stanchion_budget_refused",
+            "Calls, and streams, for which a budget had too little left",
+            ("budget",),
+        )
+        self.budget_cut = Tallies("stanchion_budget_cut_streams", "Streams that were cut at a budget's end")
+        self.budgets_store_lost = Tallies(
+            "stanchion_budgets_store_lost", "1 while the store of budgets cannot be asked", gauge=True
         )
 
     def _of_the_line(self) -> None:
@@ -190,6 +222,21 @@ class Metrics(Collector):
         )
         self.line_refused = Tallies(
             "stanchion_line_refused", "Calls that might not wait, or no longer", ("reason",)
+        )
+        self.caller_limited = Tallies(
+            "stanchion_caller_limited", "Calls refused for a caller's limit", ("level", "what")
+        )
+
+    def _of_the_cache(self) -> None:
+        self.cache_calls = Tallies(
+            "stanchion_cache_calls", "Calls whose answer may be shared, by where it came from", ("result",)
+        )
+        self.cache_bytes = Tallies("stanchion_cache_bytes", "Bytes of answers kept in memory", gauge=True)
+        self.cache_store_lost = Tallies(
+            "stanchion_cache_store_lost", "1 while a store of answers cannot be asked", ("store",), gauge=True
+        )
+        self.coalesced_cut = Tallies(
+            "stanchion_coalesced_cut", "Readers of a shared stream that were too slow for the others"
         )
 
     def collect(self) -> Iterable[Metric]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -23,13 +24,18 @@ from stanchion.observe.metrics import Metrics
 
 log = logging.getLogger("stanchion.calls")
 _NO_BODY = Body({})
+Booked = Callable[
+    [Call, Reply | None, End, str, float], None
+]  # with the error's class and the seconds it took
 
 
 class Record:
     """Outermost: one line and one count per call, whatever happens to it."""
 
-    def __init__(self, metrics: Metrics, clock: Clock | None = None) -> None:
+    def __init__(self, metrics: Metrics, clock: Clock | None = None, booked: Booked | None = None) -> None:
+        """`booked` is told of every end, to count its money."""
         self._metrics = metrics
+        self._booked = booked
         self._clock = clock or Clock()
         self._open = metrics.calls_open.of()
 
@@ -46,7 +52,7 @@ class Record:
             self._ended(call, started_at, None, End.FAILED, error)
             raise
         told = (
-            call.having(body=_NO_BODY) if call.stream else call
+            call.having(body=_small(call.body)) if call.stream else call
         )  # a stream would keep its request to the end
         return reply.on_end(partial(self._ended, told, started_at, reply))
 
@@ -71,6 +77,8 @@ class Record:
         usage = call.trail.usage
         if usage is not None:
             self._count_tokens(usage)
+        if self._booked is not None:
+            self._booked(call, reply, end, code, now - started_at)
         if log.isEnabledFor(logging.INFO):
             self._line(call, started_at, now, reply, end, code)
 
@@ -92,9 +100,13 @@ class Record:
             id=call.id,
             operation=call.operation.path,
             stream=call.stream,
+            caller=(call.caller if call.caller_key else None),
+            caller_key=call.caller_key or None,
+            team=call.team or None,
             outcome=end.word,
             code=code or None,
             endpoint=reply.head.endpoint if reply is not None else None,
+            cache=(reply.head.cache or None) if reply is not None else None,
             attempts=len(call.trail.attempts),
             resumed=call.trail.resumed or None,
             seconds=round(now - started_at, 4),
@@ -103,6 +115,12 @@ class Record:
             completion_tokens=usage.completion_tokens if usage else None,
             tokens_estimated=(usage.estimated or None) if usage else None,
         )
+
+
+def _small(body: Body) -> Body:
+    """Return what is told of a body at the end: how it was to be served."""
+    tier = body.fields.get("service_tier")
+    return _NO_BODY if tier is None else Body({"service_tier": tier})
 
 
 def _code(end: End, error: BaseException | None) -> str:

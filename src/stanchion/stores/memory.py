@@ -13,11 +13,13 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from stanchion.core.caller import Entry
 from stanchion.rules.meter import Meter
 from stanchion.stores.protocols import (
     ORDERS_MOST,
     ORDERS_OLDEST_S,
     PEPPER_BYTES,
+    Callers,
     Change,
     KeyOrder,
     KeyReport,
@@ -58,6 +60,10 @@ class MemoryLimits:
         return Taken(wait_s, now, depths, tuple([meter.booked_s for meter in meters]))
 
     async def change(self, changes: Sequence[Change], free: Sequence[str], holder: str) -> None:
+        self.change_now(changes, free, holder)
+
+    def change_now(self, changes: Sequence[Change], free: Sequence[str], holder: str) -> None:
+        """As `change`, for those who cannot wait: it never does."""
         now = self._now()
         for change in changes:
             apply(change, self._meter(change.meter, now), now)
@@ -183,3 +189,32 @@ class MemoryKeyBook:
 
     async def aclose(self) -> None:
         """Nothing is open."""
+
+
+class MemoryCallerBook:
+    """The caller book of one process."""
+
+    def __init__(self) -> None:
+        self._pepper = secrets.token_bytes(PEPPER_BYTES)
+        self._version = 0
+        self._entries: dict[tuple[str, str], Entry] = {}
+
+    async def read(self, known: int = -1) -> Callers | None:
+        if known == self._version:
+            return None
+        return Callers(self._version, self._pepper, [self._entries[at] for at in sorted(self._entries)])
+
+    async def write(self, entries: Sequence[Entry], *, at: int) -> bool:
+        if at != self._version:
+            return False
+        self._entries.update({(kind_of(entry), entry.name): entry for entry in entries})
+        self._version += 1
+        return True
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+def kind_of(entry: Entry) -> str:
+    """Return the word under which an entry is stored."""
+    return str(entry.__struct_config__.tag)

@@ -12,12 +12,21 @@ from urllib.parse import unquote, urlsplit
 
 from stanchion.core.clock import Clock
 from stanchion.core.errors import SettingsError
-from stanchion.stores.memory import MemoryKeyBook, MemoryLimits
-from stanchion.stores.protocols import KeyBook, Limits
+from stanchion.stores.budgets import Budgets
+from stanchion.stores.ledger import LedgerStore
+from stanchion.stores.memory import MemoryCallerBook, MemoryKeyBook, MemoryLimits
+from stanchion.stores.memory_budgets import MemoryBudgets
+from stanchion.stores.memory_ledger import MemoryLedger
+from stanchion.stores.protocols import CacheStore, CallerBook, KeyBook, Limits
+from stanchion.stores.sqlite.budgets import SqliteBudgets
+from stanchion.stores.sqlite.cache import SqliteCache
+from stanchion.stores.sqlite.callers import SqliteCallerBook
 from stanchion.stores.sqlite.keys import SqliteKeyBook
+from stanchion.stores.sqlite.ledger import SqliteLedger
 from stanchion.stores.sqlite.limits import SqliteLimits
 
 FORMS = "memory, sqlite:///absolute/path.db, redis://host:6379/0, rediss://…, valkey://…, postgresql://host/database"
+_BATCH_S = 10.0  # seconds for a batch of the ledger's, or a question over years of it
 FORM_OF = {
     "redis": "redis://:password@host:6379/0",
     "postgres": "postgresql://user:password@host:5432/database",
@@ -39,6 +48,18 @@ def open_limits(url: str, clock: Clock) -> Limits:
     if scheme in _REDIS:
         return _room("redis", "limits").RedisLimits(_wire(url))
     return _room("postgres", "limits").PostgresLimits(_database(url))
+
+
+def open_budgets(url: str, clock: Clock) -> Budgets:
+    """Open budgets at an address, as `open_limits`."""
+    scheme = _scheme(url)
+    if scheme == "memory":
+        return MemoryBudgets(clock.now)
+    if scheme == "sqlite":
+        return SqliteBudgets(_path(url))
+    if scheme in _REDIS:
+        return _room("redis", "budgets").RedisBudgets(_wire(url))
+    return _room("postgres", "budgets").PostgresBudgets(_database(url))
 
 
 def open_key_book(url: str) -> KeyBook:
@@ -65,6 +86,48 @@ def check_address(url: str) -> None:
         except ValueError:
             raise _unreadable(kind, FORM_OF[backend]) from None
         _room(backend, "limits")
+
+
+def open_caller_book(url: str) -> CallerBook:
+    """Open a caller book at an address, as `open_limits`.  Not in Redis: who may call must outlive its loss."""
+    scheme = _scheme(url)
+    if scheme == "memory":
+        return MemoryCallerBook()
+    if scheme == "sqlite":
+        return SqliteCallerBook(_path(url))
+    if scheme in _REDIS:
+        raise SettingsError(
+            "callers are not kept in Redis, which may lose a revocation: write sqlite:///absolute/path.db "
+            "or postgresql://host/database"
+        )
+    return _room("postgres", "callers").PostgresCallerBook(_database(url))
+
+
+def open_ledger(url: str) -> LedgerStore:
+    """Open a ledger at an address, as `open_limits`.  Not in Redis, which keeps no books."""
+    scheme = _scheme(url)
+    if scheme == "memory":
+        return MemoryLedger()
+    if scheme == "sqlite":
+        return SqliteLedger(_path(url))
+    if scheme in _REDIS:
+        raise SettingsError(
+            "the ledger is not kept in Redis: write sqlite:///absolute/path.db or postgresql://host/database"
+        )
+    return _room("postgres", "ledger").PostgresLedger(_database(url, timeout_s=_BATCH_S))
+
+
+def open_cache(url: str, most_bytes: int) -> CacheStore:
+    """Open a cache in a file or at a server, bounded in bytes, as `open_limits`."""
+    scheme = _scheme(url)
+    if scheme == "sqlite":
+        return SqliteCache(_path(url), most_bytes)
+    if scheme in _REDIS:
+        return _room("redis", "cache").RedisCache(_wire(url), most_bytes)
+    raise SettingsError(
+        f"a cache cannot be kept at {scheme}: write sqlite:///absolute/path.db or redis://host:6379/0; "
+        "memory is always there"
+    )
 
 
 def shown(url: str) -> str:
@@ -104,12 +167,12 @@ def _wire(url: str) -> Any:
         raise _unreadable("Redis", FORM_OF["redis"]) from None
 
 
-def _database(url: str) -> Any:
+def _database(url: str, *, timeout_s: float = 1.0) -> Any:
     try:
         urlsplit(url).port  # noqa: B018 - raises where it is no number
     except ValueError:
         raise _unreadable("PostgreSQL", FORM_OF["postgres"]) from None
-    return _room("postgres", "database").Database(url)
+    return _room("postgres", "database").Database(url, timeout_s=timeout_s)
 
 
 def _unreadable(kind: str, form: str) -> SettingsError:

@@ -15,6 +15,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from stanchion.core.caller import Entry
+
 EPOCH_S = 1_767_225_600.0  # stores count from 2026-01-01 UTC: smaller numbers leave a double more digits
 
 
@@ -151,6 +153,63 @@ class KeyBook(Protocol):
 
     async def orders(self, after: int) -> Sequence[KeyOrder]:
         """Return those with a higher number, ascending."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+CACHE_ENTRY_BYTES = 256  # what an entry costs beside its key and value, roughly
+
+
+class Kept(msgspec.Struct, frozen=True, gc=False):
+    """Something a cache has."""
+
+    value: bytes
+    left_s: float  # until it is forgotten, by the store's clock
+
+
+class CacheStore(Protocol):
+    """Bytes by key, for a while, within a bound in bytes: where it is full, the least recently used go first."""
+
+    async def get(self, key: bytes) -> Kept | None:
+        """Return what is kept under the key, or None."""
+        ...
+
+    async def put(self, key: bytes, value: bytes, ttl_s: float) -> None:
+        """Keep it for so many seconds, in the place of what was there.  What is larger than the bound is not kept."""
+        ...
+
+    async def held_bytes(self) -> int:
+        """Return how many bytes are held now, what each entry costs beside its value included."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class Callers(msgspec.Struct, frozen=True):
+    """All that a caller book holds, as it was at one version."""
+
+    version: int
+    pepper: bytes  # random bytes, made once per book: what is stored of a key is an HMAC with them
+    entries: Sequence[Entry]  # by kind and name
+
+
+class CallerBook(Protocol):
+    """Teams, callers and keys, for all who open the same store; never a key itself.
+
+    An entry is put in the place of the one with the same kind and name; none is ever removed, so that an
+    id is never given twice and a revocation is never forgotten.
+    """
+
+    async def read(self, known: int = -1) -> Callers | None:
+        """Return the book; None if it still is at the version that is known."""
+        ...
+
+    async def write(self, entries: Sequence[Entry], *, at: int) -> bool:
+        """Write all of them if the book still is at version `at`, which goes up by one then.
+
+        False: another was faster and nothing was written.  Read again and decide again.
+        """
         ...
 
     async def aclose(self) -> None: ...

@@ -75,7 +75,7 @@ def _chat_event(data: bytes) -> Event:
             return Event(data, "", cast("str", message.content), (), first.finish_reason, answer.model)
     event = Event(data=data, model=answer.model)
     if usage is not None:
-        event.usage = usage_of(usage)
+        event.usage = usage_of(usage, answer.service_tier)
     if choices:
         _read_choices(event, choices)
     return event
@@ -179,7 +179,7 @@ def read_response_events(raw: bytes) -> Sequence[Event]:
             event.model = found.response.model
             event.finish_reason = found.response.status
             if found.response.usage is not None:
-                event.usage = usage_of(found.response.usage)
+                event.usage = usage_of(found.response.usage, found.response.service_tier)
         events.append(event)
     return events
 
@@ -227,7 +227,7 @@ def _whole_chat(raw: bytes) -> Sequence[Event]:
         raise Cut("the provider's answer has no finish_reason: it was cut", code="no_finish_reason")
     event = Event(data=raw, model=answer.model)
     if answer.usage is not None:
-        event.usage = usage_of(answer.usage)
+        event.usage = usage_of(answer.usage, answer.service_tier)
     _read_choices(event, answer.choices)
     return (event,)
 
@@ -243,7 +243,7 @@ def _whole_response(raw: bytes) -> Sequence[Event]:
     items = [item for each in answer.output or () if (item := as_object(each)) is not None]
     event.text = "".join([_plain(item.get("content") or "") for item in items])
     if answer.usage is not None:
-        event.usage = usage_of(answer.usage)
+        event.usage = usage_of(answer.usage, answer.service_tier)
     return (event,)
 
 

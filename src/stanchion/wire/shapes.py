@@ -54,6 +54,7 @@ class Answer(msgspec.Struct, gc=False):
     usage: WireUsage | None = None
     model: str | None = None
     error: Any = None
+    service_tier: Any = None  # how it was really served
 
 
 class Response(msgspec.Struct, gc=False):
@@ -64,6 +65,7 @@ class Response(msgspec.Struct, gc=False):
     usage: WireUsage | None = None
     model: str | None = None
     error: Any = None
+    service_tier: Any = None  # how it was really served
 
 
 class ResponseEvent(msgspec.Struct, gc=False):

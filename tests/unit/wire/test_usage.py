@@ -74,6 +74,70 @@ FIXTURES = {
         },
         Usage(input=6, input_cached=4, output=10, output_reasoning=90),
     ),
+    "azure": (
+        {
+            "prompt_tokens": 1408,
+            "completion_tokens": 80,
+            "total_tokens": 1488,
+            "prompt_tokens_details": {"cached_tokens": 1280, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 64, "accepted_prediction_tokens": 0},
+        },
+        Usage(input=128, input_cached=1280, output=16, output_reasoning=64),
+    ),
+    "qwen": (
+        {
+            "prompt_tokens": 1524,
+            "completion_tokens": 25,
+            "total_tokens": 1549,
+            "prompt_tokens_details": {
+                "cached_tokens": 0,
+                "cache_creation": {"ephemeral_5m_input_tokens": 1500},
+                "cache_creation_input_tokens": 1500,
+                "cache_type": "ephemeral",
+            },
+        },
+        Usage(input=24, input_cache_write=1500, output=25),
+    ),
+    "moonshot": (
+        {"prompt_tokens": 19, "completion_tokens": 21, "total_tokens": 40, "cached_tokens": 10},
+        Usage(input=9, input_cached=10, output=21),
+    ),
+    "zhipu": (
+        {
+            "prompt_tokens": 1200,
+            "completion_tokens": 300,
+            "total_tokens": 1500,
+            "prompt_tokens_details": {"cached_tokens": 800},
+            "completion_tokens_details": {"reasoning_tokens": 210},
+        },
+        Usage(input=400, input_cached=800, output=90, output_reasoning=210),
+    ),
+    "openrouter": (
+        {
+            "prompt_tokens": 194,
+            "completion_tokens": 2,
+            "total_tokens": 196,
+            "cost": 0.00095,
+            "is_byok": False,
+            "prompt_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 100, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 0},
+            "cost_details": {"upstream_inference_cost": None},
+        },
+        Usage(input=94, input_cache_write=100, output=2),
+    ),
+    "ollama, llama.cpp": (
+        {"prompt_tokens": 26, "completion_tokens": 298, "total_tokens": 324},
+        Usage(input=26, output=298),
+    ),
+    "vllm": (
+        {
+            "prompt_tokens": 40,
+            "completion_tokens": 9,
+            "total_tokens": 49,
+            "prompt_tokens_details": {"cached_tokens": 32},
+        },
+        Usage(input=8, input_cached=32, output=9),
+    ),
     "embeddings": ({"prompt_tokens": 8, "total_tokens": 8}, Usage(input=8)),
     "nulls": (
         {
@@ -105,6 +169,13 @@ def test_a_providers_usage_in_disjoint_classes(name: str) -> None:
     assert found.prompt_tokens == wire.get("prompt_tokens", wire.get("input_tokens", 0))
     assert found.total_tokens == wire.get("total_tokens", found.total_tokens)
     assert found.estimated is False
+
+
+@pytest.mark.parametrize(
+    ("told", "tier"), [("flex", "flex"), ("priority", "priority"), ("default", ""), (None, ""), (7, "")]
+)
+def test_the_tier_is_the_one_the_answer_tells(told: object, tier: str) -> None:
+    assert usage_of(WireUsage(prompt_tokens=1), told).tier == tier
 
 
 tokens = st.none() | st.integers(-5, 10**12)

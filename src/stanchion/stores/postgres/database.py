@@ -24,7 +24,13 @@ _WAITING_MOST = 20_000  # beyond it a question is refused: the server is too slo
 _CLOSE_S = 2.0
 _SET_UP_LOCK = 0x7374616E6368696F  # any number, the same for all replicas
 _SET_UP_S = 10.0
-_NEWEST = "stanchion_pepper_1"  # made last: where it is, all is
+# files of tables and functions, in order, each with the function that it makes last: where that is, all of it is
+_PARTS = {
+    "set_up": "stanchion_pepper_1",
+    "callers": "stanchion_callers_write_1",
+    "budgets": "stanchion_spent_1",
+    "ledger": "stanchion_ledger_add_1",
+}
 
 Ask = Callable[[asyncpg.Connection], Awaitable[Any]]
 
@@ -55,6 +61,13 @@ class Database:
         self._ask(
             Question(lambda it: it.fetchval(statement, *values, timeout=self._timeout_s), None, unheard)
         )
+
+    def start(self, statement: str, *values: object) -> asyncio.Future[Any]:
+        """As `value`, as a future.  Raises StoreLost only when it cannot even be queued."""
+        future = asyncio.get_running_loop().create_future()
+        ask: Ask = lambda it: it.fetchval(statement, *values, timeout=self._timeout_s)  # noqa: E731
+        self._ask(Question(ask, future, unheard))
+        return future
 
     async def _run(self, ask: Ask, left: Callable[[Any], None]) -> Any:
         future = asyncio.get_running_loop().create_future()
@@ -152,9 +165,10 @@ class Database:
 
 async def _set_up(connection: asyncpg.Connection) -> None:
     """Make tables and functions where they are missing; a role without the right to is fine when they exist."""
-    if await connection.fetchval("SELECT to_regproc($1::text) IS NOT NULL", _NEWEST, timeout=_SET_UP_S):
-        return
-    source = files("stanchion.stores.postgres").joinpath("set_up.sql").read_text(encoding="utf-8")
-    async with connection.transaction():
-        await connection.fetchval("SELECT pg_advisory_xact_lock($1)", _SET_UP_LOCK, timeout=_SET_UP_S)
-        await connection.execute(source, timeout=_SET_UP_S)
+    for part, last in _PARTS.items():
+        if await connection.fetchval("SELECT to_regproc($1::text) IS NOT NULL", last, timeout=_SET_UP_S):
+            continue
+        source = files("stanchion.stores.postgres").joinpath(f"{part}.sql").read_text(encoding="utf-8")
+        async with connection.transaction():
+            await connection.fetchval("SELECT pg_advisory_xact_lock($1)", _SET_UP_LOCK, timeout=_SET_UP_S)
+            await connection.execute(source, timeout=_SET_UP_S)

@@ -29,8 +29,9 @@ _OPENINGS = 20  # tries to open: while another process makes the file, SQLite an
 class SqliteFile:
     """Runs steps one after another in a thread of its own; opens at the first."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, tables: str = "tables.sql") -> None:
         self._path = path
+        self._tables = tables
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stanchion-sqlite")
         self._connection: sqlite3.Connection | None = None
         self._waiting = 0
@@ -107,7 +108,7 @@ class SqliteFile:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")  # no wait for the disk at each step
-                tables = files("stanchion.stores.sqlite").joinpath("tables.sql").read_text(encoding="utf-8")
+                tables = files("stanchion.stores.sqlite").joinpath(self._tables).read_text(encoding="utf-8")
                 connection.executescript(f"BEGIN IMMEDIATE; {tables} COMMIT;")
                 return connection
             except sqlite3.OperationalError:

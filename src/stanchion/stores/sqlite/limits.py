@@ -33,7 +33,7 @@ class SqliteLimits:
         await self._file.run(lambda db, now: _change(db, now, changes, free, holder))
 
     async def beat(self, group: str, member: str, ttl_s: float) -> int:
-        return await self._file.run(lambda db, now: _beat(db, now, group, member, ttl_s))
+        return await self._file.run(lambda db, now: note_member(db, now, group, member, ttl_s))
 
     async def aclose(self) -> None:
         await self._file.aclose()
@@ -83,7 +83,7 @@ def _change(
         db.execute("DELETE FROM slot WHERE name = ? AND holder = ?", (name, holder))
 
 
-def _beat(db: sqlite3.Connection, now: float, group: str, member: str, ttl_s: float) -> int:
+def note_member(db: sqlite3.Connection, now: float, group: str, member: str, ttl_s: float) -> int:
     """Note the member, count, and forget what is long over."""
     db.execute("DELETE FROM member WHERE until <= ?", (now,))
     db.execute("DELETE FROM slot WHERE until <= ?", (now,))

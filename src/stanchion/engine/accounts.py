@@ -1,0 +1,183 @@
+"""Turns the end of each call into lines of the ledger, and into the metrics of money.
+
+One line for the call with its last attempt, one for each earlier attempt that used tokens: each attempt is
+counted at the price of the place that it was made at.  What is used after a call has ended, since somebody else
+still reads it, becomes a line when it is known.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+
+from stanchion.core.call import Call, Operation
+from stanchion.core.reply import End, Reply
+from stanchion.core.trail import Attempt
+from stanchion.core.usage import CLASSES, Usage
+from stanchion.engine.prices import PriceBook
+from stanchion.observe.metrics import Metrics
+from stanchion.stores.ledger import COUNTS, Line
+from stanchion.wire.usage import read_tier
+
+Post = Callable[[Line], None]
+_NAMES_MOST = 10_000  # endpoints, and callers without a key, that one process keeps apart
+_TEXT_MOST = 200  # characters of a name: callers choose some
+_TOKENS_MOST = 10**9  # of one attempt and class: more is nonsense, and sums of it would not fit
+_NOTHING = (0,) * len(CLASSES)
+
+
+class _Facts(msgspec.Struct, frozen=True, gc=False):
+    """What all lines of a call have in common.  It holds no call and no trail: a trail holds it."""
+
+    call: str
+    team: str
+    caller: str
+    key: str
+    operation: str
+    asked: str
+    tier: str
+    stream: bool
+    counted: int  # attempts that were there when it ended
+
+
+class Accounts:
+    """Books calls.  Called by Record at each end; synchronous, and never waits."""
+
+    def __init__(
+        self,
+        prices: PriceBook,
+        metrics: Metrics,
+        post: Post | None = None,
+        *,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """`post` takes the lines; without it only metrics are counted.  `wall` tells seconds since 1970."""
+        self._prices = prices
+        self._metrics = metrics
+        self._post = post
+        self._wall = wall
+        self._endpoints = set[str]()
+        self._callers = set[str]()
+
+    def __call__(self, call: Call, reply: Reply | None, end: End, code: str, seconds: float) -> None:
+        """Book a call that ended."""
+        if call.operation is Operation.MODELS:
+            return  # it costs nothing, and pages ask for it all the time
+        trail = call.trail
+        attempts = trail.attempts
+        facts = _Facts(
+            call=call.id,
+            team=call.team,
+            # callers with a key are known; others are as many as there are addresses
+            caller=call.caller if call.caller_key else _bounded(_short(call.caller), self._callers),
+            key=call.caller_key,
+            operation=call.operation.path,
+            asked=_short(call.model),
+            tier=read_tier(call.body.fields.get("service_tier")),
+            stream=call.stream,
+            counted=len(attempts),
+        )
+        for number, attempt in enumerate(attempts[:-1], 1):
+            if attempt.usage is not None:
+                self._earlier(facts, number, attempt, 0)
+        trail.late = partial(self._late, facts)
+        last = attempts[-1] if attempts else None
+        if last is None and reply is not None:  # answered without a provider of its own
+            last = Attempt(reply.head.endpoint, reply.head.model, 0.0)
+        counts = {
+            "calls": 1,
+            "failed": end is End.FAILED,
+            "cancelled": end is End.CANCELLED,
+            "cached": reply is not None and not attempts,
+            "attempts": len(attempts),
+        }
+        self._book(facts, 0, last, counts, (end.word, code, seconds))
+
+    def _late(self, facts: _Facts, number: int, attempt: Attempt) -> None:
+        self._earlier(facts, number, attempt, 1 if number > facts.counted else 0)
+
+    def _earlier(self, facts: _Facts, number: int, attempt: Attempt, more: int) -> None:
+        seconds = 0.0 if attempt.ended_at is None else attempt.ended_at - attempt.started_at
+        counts = {"attempts": more}
+        self._book(facts, number, attempt, counts, (attempt.outcome, attempt.code or "", seconds))
+
+    def _book(
+        self,
+        facts: _Facts,
+        number: int,
+        attempt: Attempt | None,
+        counts: dict[str, int],
+        how: tuple[str, str, float],
+    ) -> None:
+        endpoint, model, usage = (
+            ("", "", None) if attempt is None else (attempt.endpoint, attempt.model, attempt.usage)
+        )
+        tokens = parts = _NOTHING
+        tier = facts.tier
+        if usage is not None:
+            # who never told what was used never told the tier either: the one that was asked for is likely
+            tier = facts.tier if usage.estimated else usage.tier
+            usage, tokens = _counted(usage, tier)
+            cost = self._prices.cost(endpoint, model, usage)
+            parts = cost.parts
+            counts["estimated"] = usage.estimated
+            counts["unpriced"] = not cost.known
+            self._count(endpoint, sum(parts), known=cost.known)
+        if self._post is None:
+            return
+        outcome, code, seconds = how
+        self._post(
+            Line(
+                call=facts.call,
+                number=number,
+                at=self._wall(),
+                team=facts.team,
+                caller=facts.caller,
+                key=facts.key,
+                model=_short(model),
+                endpoint=_bounded(_short(endpoint), self._endpoints),
+                operation=facts.operation,
+                asked=facts.asked,
+                outcome=outcome,
+                code=code,
+                tier=tier,
+                stream=facts.stream,
+                seconds=round(seconds, 4),
+                sums=(*[int(counts.get(name, 0)) for name in COUNTS], *tokens, *parts),
+            )
+        )
+
+    def _count(self, endpoint: str, micro_usd: int, *, known: bool) -> None:
+        if micro_usd:
+            self._metrics.cost.of(endpoint).inc(micro_usd)
+        if not known:
+            self._metrics.unpriced.of(endpoint).inc()
+
+
+def _bounded(name: str, known: set[str]) -> str:
+    """Return the name, or "other" where there are too many: of models that callers make up, of addresses."""
+    if name in known:
+        return name
+    if len(known) >= _NAMES_MOST:
+        return "other"
+    known.add(name)
+    return name
+
+
+def _counted(usage: Usage, tier: str) -> tuple[Usage, tuple[int, ...]]:
+    """Return the usage as it is booked, and its tokens by class."""
+    tokens: tuple[int, ...] = msgspec.structs.astuple(usage)[: len(CLASSES)]
+    if max(tokens) > _TOKENS_MOST:
+        tokens = tuple([min(each, _TOKENS_MOST) for each in tokens])
+        return Usage(**dict(zip(CLASSES, tokens, strict=True)), estimated=usage.estimated, tier=tier), tokens
+    return usage if usage.tier == tier else msgspec.structs.replace(usage, tier=tier), tokens
+
+
+def _short(text: str) -> str:
+    """Return what a database takes and a table can show."""
+    if len(text) <= _TEXT_MOST and text.isascii() and "\0" not in text:
+        return text
+    return text[:_TEXT_MOST].replace("\0", "").encode("utf-8", "replace").decode()  # no half of a pair

@@ -1,0 +1,255 @@
+"""Keep calls to budgets of money, by what they may cost before and by what they did cost after.
+
+Before: prices the call at its dearest, holds that much of every budget it counts against in one step, and lowers
+the bound of its answer to what is left; raises BudgetExceeded if that is too little.  While a stream runs whose
+length nobody bounds: holds more as it goes, and cuts it when there is no more.  At the end, however it ends:
+settles by what all its attempts used.  A crash: the hold ends by itself.
+Stands above fallback and retry, since all targets of the chain are priced together; below all that can answer
+without a provider.  `Again` stands below retry: what an attempt has used is held beside the next one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from stanchion.core.call import Call, Operation
+from stanchion.core.chunk import Chunk
+from stanchion.core.errors import BudgetExceeded, InvalidCall, Unavailable
+from stanchion.core.reply import End, Reply
+from stanchion.core.service import Service
+from stanchion.core.trail import Trail
+from stanchion.core.usage import TIERS
+from stanchion.observe.metrics import Metrics
+from stanchion.policies.budget.accounts import Account
+from stanchion.policies.budget.keeper import Keeper
+from stanchion.policies.budget.options import BudgetOptions
+from stanchion.policies.budget.running import Running, Tokens
+from stanchion.rules.budget import Bound, Size, bound_of, size_of
+from stanchion.rules.pricing import Price, cost_micro_usd
+from stanchion.stores.budgets import Hold, Reserved
+from stanchion.stores.protocols import StoreLost
+
+Priced = Callable[[Call], Sequence[Price | None]]  # the price at each place that may be asked
+PriceAt = Callable[[str, str], Price | None]  # of an attempt: endpoint, model
+_BOUNDS_MOST = 1000
+
+
+class Budget:
+    """All budgets of one configuration."""
+
+    def __init__(
+        self,
+        accounts: Sequence[Account],
+        options: BudgetOptions,
+        keeper: Keeper,
+        metrics: Metrics,
+        *,
+        prices: Priced,
+        price_at: PriceAt,
+        otherwise: Price | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """`otherwise`: what a model without a price counts as; None: it is refused.
+
+        `wall` tells seconds since 1970: windows are the calendar's.
+        """
+        self._accounts = accounts
+        self._options = options
+        self._keeper = keeper
+        self._metrics = metrics
+        self._prices = prices
+        self._price_at = price_at
+        self._wall = wall
+        self._otherwise = otherwise
+        self._bounds: dict[str, Bound] = {}  # by model, where it is one whatever the prompt's length
+        self.running: dict[str, Running] = {}
+        keeper.lease_s = options.lease_s
+
+    def __call__(self, call: Call, service: Service, /) -> Awaitable[Reply]:
+        """Pass a call on whose price is held.  Raises BudgetExceeded, InvalidCall, Unavailable."""
+        if call.operation is Operation.MODELS:
+            return service(call)
+        accounts = [each for each in self._accounts if each.covers(call)]
+        return self._kept(call, service, accounts) if accounts else service(call)
+
+    async def _kept(self, call: Call, service: Service, accounts: Sequence[Account]) -> Reply:
+        fields = call.body.fields
+        size = size_of(call.operation, fields)
+        bound = self._bounds.get(call.model)
+        if bound is None or "service_tier" in fields:
+            bound = self._bound(call, size.prompt, _tier(fields))
+        running = await self._hold(call, accounts, size, bound)
+        call = running.limit(call)
+        self.running[call.id] = running
+        try:
+            reply = await service(call)
+        except BaseException:
+            self._settle(call.id, call.trail)
+            raise
+        if call.stream and not running.bounded:
+            reply.through(partial(self._watched, running))
+        return reply.on_end(partial(self._ended, call.id, call.trail))
+
+    def _ended(self, id: str, trail: Trail, end: End, error: BaseException | None) -> None:
+        del end, error
+        self._settle(id, trail)
+
+    def _settle(self, id: str, trail: Trail) -> None:
+        running = self.running.pop(id, None)
+        if running is not None:
+            self._keeper.settle(id, self.cost(trail, running))
+
+    async def _hold(self, call: Call, accounts: Sequence[Account], size: Size, bound: Bound) -> Running:
+        """Hold what the call may cost.  Raises BudgetExceeded, or Unavailable without a store."""
+        options, now = self._options, self._wall()
+        answer = options.answer_tokens if size.answer is None else size.answer
+        amount = bound.cost(size.prompt, answer * size.answers)
+        fewest = min(answer, options.least_tokens) * size.answers
+        least = bound.cost(size.prompt, fewest) if size.answers else amount
+        running = Running(call.id, size, bound, answer, limit=size.answer is None and not call.stream)
+        for account in accounts:
+            window = account.window(now)
+            running.purses.append((account, account.purse(call, window), account.keep_s(window, now)))
+        reserved = await self.reserve(running, amount, least)
+        if not reserved.granted:
+            raise self._exceeded(running, reserved, least, now)
+        if reserved.cut:
+            running.lower(max(least, amount - reserved.cut))
+        return running
+
+    async def reserve(self, running: Running, amount: int, least: int) -> Reserved:
+        """Hold for a call, or more for it.  Raises Unavailable where the store is lost and nothing may be spent."""
+        sure = amount if self._options.crashed == "count" else 0
+        holds = [
+            Hold(purse, account.cap, amount, least, sure, keep_s) for account, purse, keep_s in running.purses
+        ]
+        try:
+            reserved = await self._keeper.budgets.reserve(running.holder, holds, self._options.lease_s)
+        except StoreLost:
+            raise Unavailable(
+                "the store of the budgets cannot be asked", code="budget_store_lost", retry_after_s=1.0
+            ) from None
+        if reserved.granted:
+            self._keeper.holds(running.holder, holds)
+        for (account, purse, _), spent in zip(running.purses, reserved.spent, strict=True):
+            self._keeper.saw(account, purse, spent)
+        return reserved
+
+    def _exceeded(self, running: Running, reserved: Reserved, least: int, now: float) -> BudgetExceeded:
+        """Say which budget has too little left, and until when."""
+        short = running.purses[0][0]
+        for (account, _, _), spent, held in zip(running.purses, reserved.spent, reserved.held, strict=True):
+            if account.cap - spent - held < least:
+                short = account
+                break
+        self._metrics.budget_refused.of(short.name).inc()
+        window = short.window(now)
+        return BudgetExceeded(
+            f"the budget {short.name!r} ({window.id}) has too little left for this call",
+            retry_after_s=None if window.id == "total" else window.ends_at - now,
+        )
+
+    async def _watched(self, running: Running, chunks: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:
+        """Hand chunks on; hold more when they pass what is held, or cut the stream."""
+        tokens = Tokens()
+        async for chunk in chunks:
+            yield chunk
+            if tokens.count(chunk.raw) >= running.tokens and not _said_its_end(chunk.raw):
+                # before the next is read: what was delivered is what was written
+                await self._more(running)
+
+    async def _more(self, running: Running) -> None:
+        """Hold as much again.  Raises BudgetExceeded where there is too little."""
+        bound, options = running.bound, self._options
+        amount = bound.cost(0, options.answer_tokens * running.answers)
+        least = bound.cost(0, options.least_tokens * running.answers)
+        reserved = await self.reserve(running, amount, least)
+        if not reserved.granted:
+            error = self._exceeded(running, reserved, least, self._wall())
+            self._metrics.budget_cut.of().inc()
+            raise BudgetExceeded(
+                f"the stream was cut: {error}", retry_after_s=error.retry_after_s, code=error.code
+            )
+        running.tokens += bound.answer_within(max(least, amount - reserved.cut), 0)
+
+    async def again(self, call: Call) -> None:
+        """Hold once more what earlier attempts of a call have used.  Raises BudgetExceeded."""
+        running = self.running.get(call.id)
+        if running is None:
+            return
+        used = self.cost(call.trail, running)
+        amount = used - running.used
+        if amount > 0:
+            reserved = await self.reserve(running, amount, amount)
+            if not reserved.granted:
+                raise self._exceeded(running, reserved, amount, self._wall())
+            running.used = used
+
+    def cost(self, trail: Trail, running: Running) -> int:
+        """Return what all attempts of a call cost so far."""
+        bound = running.bound
+        if trail.usage is None:
+            return 0
+        total, told = 0, False
+        for each in trail.attempts:
+            if each.usage is not None:
+                told = True
+                price = self._price_at(each.endpoint, each.model) or self._otherwise
+                # a price that was there at first and is gone: the dearest of the call
+                total += cost_micro_usd(running.told(each.usage), price or Price(bound.input, bound.output))
+        if told:
+            return total
+        usage = running.told(trail.usage)
+        return bound.cost(usage.prompt_tokens, usage.completion_tokens)
+
+    def _bound(self, call: Call, prompt: int, tier: str) -> Bound:
+        """Return the dearest prices that the call can meet.  Raises InvalidCall."""
+        prices = self._known_prices(call)
+        bound = bound_of(prices, prompt, tier)
+        if not tier and not any(each.above for each in prices):
+            if len(self._bounds) >= _BOUNDS_MOST:
+                self._bounds.clear()  # callers name models: what is kept for them is bounded
+            self._bounds[call.model] = bound
+        return bound
+
+    def _known_prices(self, call: Call) -> Sequence[Price]:
+        """Return the price at each place.  Raises InvalidCall for one that is unknown, if that is refused."""
+        found = list[Price]()
+        for known in self._prices(call):
+            price = known or self._otherwise
+            if price is None:
+                raise InvalidCall(
+                    "no price is known of this model, so it cannot be kept to a budget: write its price under "
+                    "[prices], or under [pricing] what such models count as",
+                    code="price_unknown",
+                    param="model",
+                )
+            found.append(price)
+        return found
+
+
+class Again:
+    """Below retry: holds what an attempt has used beside what the next one may."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+
+    def __call__(self, call: Call, service: Service, /) -> Awaitable[Reply]:
+        """Pass the call on.  Raises BudgetExceeded."""
+        return service(call) if call.trail.usage is None else self._again(call, service)
+
+    async def _again(self, call: Call, service: Service) -> Reply:
+        await self._budget.again(call)
+        return await service(call)
+
+
+def _said_its_end(raw: bytes) -> bool:
+    return raw.endswith(b"data: [DONE]\n\n") or b"response.completed" in raw
+
+
+def _tier(fields: Mapping[str, Any]) -> str:
+    tier = fields.get("service_tier")
+    return tier if isinstance(tier, str) and tier in TIERS else ""

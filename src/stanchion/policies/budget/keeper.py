@@ -1,0 +1,98 @@
+"""The money that calls of this process hold: renewed while they run, settled in the background.
+
+One for an engine; it outlives a reload.  `run` is a task of the engine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from stanchion.observe.logs import log_event
+from stanchion.observe.metrics import Metrics, Tally
+from stanchion.policies.budget.accounts import Account
+from stanchion.rules.pricing import MILLION
+from stanchion.stores.budgets import Budgets, Charge, Hold, Lease, Settlement
+
+log = logging.getLogger(__name__)
+_TOGETHER_MOST = 200  # settlements, or leases, in one step
+_ALERTED_MOST = 10_000
+Put = Callable[[Callable[[], Awaitable[None]]], object]
+
+
+class Keeper:
+    """Renews and settles."""
+
+    def __init__(self, budgets: Budgets, put: Put, metrics: Metrics) -> None:
+        """`put` hands a job to the engine's outbox."""
+        self.budgets = budgets
+        self.lease_s = 60.0
+        self._put = put
+        self._metrics = metrics
+        self._open: dict[str, tuple[str, ...]] = {}  # by holder: its purses
+        self._ended: list[Settlement] = []
+        self._asked = False  # the outbox will settle
+        self._alerted: set[str] = set()
+        self._used: dict[str, Tally] = {}
+
+    @property
+    def holding(self) -> int:
+        """Count the calls that hold money."""
+        return len(self._open)
+
+    def holds(self, holder: str, holds: Sequence[Hold]) -> None:
+        """Note what a call holds from now on: it is renewed until it is settled."""
+        if holder not in self._open:
+            self._open[holder] = tuple([each.purse for each in holds])
+
+    def settle(self, holder: str, amount: int) -> None:
+        """Spend `amount` in the place of what the call holds, in the background."""
+        purses = self._open.pop(holder, ())
+        self._ended.append(Settlement(holder, tuple([Charge(purse, amount) for purse in purses])))
+        if not self._asked:
+            self._asked = self._put(self.flush) is not False
+
+    async def flush(self) -> None:
+        """Settle what has ended."""
+        self._asked = False
+        while self._ended:
+            together, self._ended = self._ended[:_TOGETHER_MOST], self._ended[_TOGETHER_MOST:]
+            await self.budgets.settle(together)
+
+    async def run(self) -> None:
+        """Renew the leases of calls that run, until cancelled."""
+        while True:
+            await asyncio.sleep(self.lease_s / 3)
+            leases = [Lease(holder, purses) for holder, purses in self._open.items()]
+            for start in range(0, len(leases), _TOGETHER_MOST):
+                await self.budgets.renew(leases[start : start + _TOGETHER_MOST], self.lease_s)
+
+    async def aclose(self) -> None:
+        """Settle what is left, and close the store."""
+        try:
+            await self.flush()
+        finally:
+            await self.budgets.aclose()
+
+    def saw(self, account: Account, purse: str, spent: int) -> None:
+        """Show what is used, and say once a window that it is much."""
+        if account.shown and account.cap:
+            used = self._used.get(account.name)
+            if used is None:
+                used = self._used[account.name] = self._metrics.budget_used.of(account.name)
+            used.value = spent / account.cap
+        if spent >= account.alert_from and purse not in self._alerted:
+            if len(self._alerted) >= _ALERTED_MOST:
+                self._alerted.clear()
+            self._alerted.add(purse)
+            self._metrics.budget_alerts.of(account.name).inc()
+            log_event(
+                log,
+                logging.WARNING,
+                "budget.alert",
+                budget=account.name,
+                purse=purse,
+                spent_usd=spent / MILLION,
+                of_usd=account.cap / MILLION,
+            )

@@ -1,0 +1,249 @@
+"""Keep callers to their limits: requests, tokens and open calls, of the key, caller, team, end user and everyone.
+
+Before: takes of all levels in one step of the store, or of none; refused with 429, which limit it was and when there is
+room.  Tokens are reserved as the provider would charge them, with the answer's bound where the call has one.  At the
+end: books what the call really used, and frees its place among the open ones.  Fails before anything was sent: all is
+given back.  Cancel: what the call used until then counts.  A process that dies leaves its places to expire.
+
+Stands where money is reserved: below idempotency, a replay counts nothing; above fallback and retry, a call is one
+request however often it is tried.  The take is one of its own, not one with the provider's quota: which key and model
+are asked is decided below, after the line, and may change with each try.  The weakness: with limits in a store, a call
+has two round trips.
+
+Counts nobody by itself: what counts for a call stands in its option `Standing`, which the gateway sets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from hashlib import blake2b
+from typing import Any, Protocol
+
+import msgspec
+
+from stanchion.core.call import Call, Operation
+from stanchion.core.caller import Level, Limit, Standing
+from stanchion.core.clock import Clock
+from stanchion.core.errors import LimitReached
+from stanchion.core.reply import End, Reply
+from stanchion.core.service import Service
+from stanchion.core.trail import Trail
+from stanchion.observe.metrics import Metrics
+from stanchion.rules.caller_limits import cost_s, say_limit
+from stanchion.rules.charge import charge
+from stanchion.rules.meter import NEAR_S
+from stanchion.stores.memory import MemoryLimits
+from stanchion.stores.protocols import Change, Limits, Slot, Take, Taken
+
+_OPEN_MOST_S = 3600.0  # a process that died holds its places no longer, nor than its calls could live
+_OPEN_MORE_S = 5.0  # beyond the call's deadline
+_OPEN_AGAIN_S = 1.0  # when another call ends is not known: worth asking again so soon
+_PLANS_MOST = 10_000  # kept; then they are made anew
+_BOUNDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+
+
+class Store(Protocol):
+    """Where the limits are kept: in this process, or together with others."""
+
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def later(self) -> Callable[[Sequence[Change]], None]: ...
+    @property
+    def free(self) -> Callable[[str, str], None]: ...
+
+
+class OwnLimits(msgspec.Struct, frozen=True):
+    """Limits of this process alone."""
+
+    limits: Limits
+    later: Callable[[Sequence[Change]], None]
+    free: Callable[[str, str], None]
+
+
+def own_limits(clock: Clock) -> OwnLimits:
+    """Make limits of this process alone."""
+    memory = MemoryLimits(clock.now)
+    return OwnLimits(
+        memory,
+        lambda changes: memory.change_now(changes, (), ""),
+        lambda slot, holder: memory.change_now((), (slot,), holder),
+    )
+
+
+class _Bound(msgspec.Struct, frozen=True):
+    """One limit that counts for a call."""
+
+    level: str
+    limit: Limit
+    name: str  # of the meter or slot in the store.  A limit that is changed goes on with what was used
+    one: Take  # of one request, or one token
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    """All limits that count for a call."""
+
+    standing: Standing
+    metered: tuple[_Bound, ...]
+    held: tuple[_Bound, ...]
+    of_tokens: bool
+
+
+class _Taken(msgspec.Struct, frozen=True):
+    """What was taken for a call."""
+
+    trail: Trail
+    holder: str
+    metered: tuple[_Bound, ...]
+    takes: list[Take]  # one for each of `metered`
+    slots: list[Slot]
+
+
+class CallerLimits:
+    """The limits of all callers.  Outlives a reload."""
+
+    def __init__(self, store: Store | None, clock: Clock, metrics: Metrics) -> None:
+        self._store: Store = store or own_limits(clock)
+        self._clock = clock
+        self._refused = metrics.caller_limited
+        self._plans: dict[int, _Plan] = {}  # by the standing's identity: it lives as long as a book's version
+
+    def __call__(self, call: Call, service: Service, /) -> Awaitable[Reply]:
+        """Pass the call on.  Raises LimitReached; nothing was taken then."""
+        standing = call.options.get(Standing)
+        if standing is None or call.operation is Operation.MODELS:
+            return service(call)
+        plan = self._plan(standing, call.body.fields)
+        return self._limited(call, service, plan) if plan.metered or plan.held else service(call)
+
+    async def _limited(self, call: Call, service: Service, plan: _Plan) -> Reply:
+        metered, held = plan.metered, plan.held
+        tokens = self._tokens(call, metered) if plan.of_tokens else 0
+        takes = [bound.one if bound.limit.what == "requests" else _take(bound, tokens) for bound in metered]
+        slots = list[Slot]()
+        if held:
+            life_s = max(0.0, min(call.deadline - self._clock.now(), _OPEN_MOST_S)) + _OPEN_MORE_S
+            slots = [Slot(bound.name, bound.limit.most, life_s) for bound in held]
+        taken = await self._store.limits.take(takes, slots, call.id)
+        if taken.wait_s > 0:
+            raise self._refusal(metered, takes, held, taken)
+        ended = partial(self._ended, _Taken(call.trail, call.id, metered, takes, slots))
+        try:
+            reply = await service(call)
+        except BaseException as error:
+            ended(End.CANCELLED if isinstance(error, asyncio.CancelledError) else End.FAILED, error)
+            raise
+        return reply.on_end(ended)
+
+    def _plan(self, standing: Standing, fields: Mapping[str, Any]) -> _Plan:
+        plan = self._plans.get(id(standing))
+        if plan is None or plan.standing is not standing:
+            if len(self._plans) >= _PLANS_MOST:
+                self._plans.clear()
+            plan = self._plans[id(standing)] = _planned(standing, standing.levels)
+        if standing.user_limits:
+            user = fields.get("safety_identifier") or fields.get("user")
+            if isinstance(user, str) and user:
+                mark = blake2b(user.encode("utf-8", "replace"), digest_size=12, key=standing.salt).hexdigest()
+                level = Level(f"user {standing.caller} {mark}", standing.user_limits)
+                return _planned(standing, (level, *standing.levels))
+        return plan
+
+    def _ended(self, taken: _Taken, end: End, error: BaseException | None) -> None:
+        """Book what was really used."""
+        del error
+        for slot in taken.slots:
+            self._store.free(slot.name, taken.holder)
+        usage = taken.trail.usage
+        if not taken.trail.attempts:
+            changes = [Change(take.meter, cost_s=-take.cost_s) for take in taken.takes]  # nobody was asked
+        elif usage is None and end is not End.FAILED:
+            return  # nobody told what it used: what was reserved stands for it
+        else:
+            used = usage.total_tokens if usage is not None else 0
+            changes = [
+                Change(take.meter, cost_s=cost_s(bound.limit, used) - take.cost_s)
+                for bound, take in zip(taken.metered, taken.takes, strict=True)
+                if bound.limit.what == "tokens"
+            ]
+        if changes:
+            self._store.later(changes)
+
+    def _tokens(self, call: Call, metered: Sequence[_Bound]) -> int:
+        """Return what is reserved.  Raises LimitReached for a call that never fits."""
+        fields = call.body.fields
+        asked = charge(fields)
+        for bound in metered:
+            if bound.limit.what == "tokens" and asked > bound.limit.most:
+                self._refused.of(_kind(bound), "tokens").inc()
+                raise LimitReached(
+                    f"the call counts {asked} tokens and the limit of {_whose(bound)} is {say_limit(bound.limit)}: "
+                    "it can never fit, shorten it",
+                    type="tokens",
+                    code="request_too_large",
+                )
+        return asked + _answer_bound(fields)
+
+    def _refusal(
+        self, metered: Sequence[_Bound], takes: list[Take], held: Sequence[_Bound], taken: Taken
+    ) -> LimitReached:
+        """Say which limit it was: of several the one that takes longest."""
+        waits = [_wait_s(take, depth) for take, depth in zip(takes, taken.depth_s, strict=True)]
+        longest_s = max(waits, default=0.0)
+        if longest_s > NEAR_S:
+            bound = metered[waits.index(longest_s)]
+            self._refused.of(_kind(bound), bound.limit.what).inc()
+            return LimitReached(
+                f"{_whose(bound)} has used its limit of {say_limit(bound.limit)}; there is room in "
+                f"{_span(longest_s)}",
+                retry_after_s=longest_s,
+            )
+        for bound in held:
+            self._refused.of(_kind(bound), "open").inc()
+        names = " or ".join(f"{_whose(bound)} has {say_limit(bound.limit)}" for bound in held)
+        return LimitReached(f"{names}, as many as may be", retry_after_s=_OPEN_AGAIN_S)
+
+
+def _planned(standing: Standing, levels: Sequence[Level]) -> _Plan:
+    bounds = [_bound(level.name, limit) for level in levels for limit in level.limits]
+    metered = tuple([bound for bound in bounds if bound.limit.what != "open"])
+    held = tuple([bound for bound in bounds if bound.limit.what == "open"])
+    return _Plan(standing, metered, held, any(bound.limit.what == "tokens" for bound in metered))
+
+
+def _bound(level: str, limit: Limit) -> _Bound:
+    name = f"caller {level} {limit.what}/{limit.window_s}"
+    return _Bound(level, limit, name, Take(name, cost_s(limit, 1), float(limit.window_s)))
+
+
+def _take(bound: _Bound, tokens: int) -> Take:
+    """Take so many tokens; of more than the limit, all: more would be given back in any case."""
+    return Take(bound.name, cost_s(bound.limit, min(tokens, bound.limit.most)), bound.one.room_s)
+
+
+def _wait_s(take: Take, depth_s: float) -> float:
+    return depth_s if take.cost_s > take.room_s else depth_s + take.cost_s - take.room_s
+
+
+def _answer_bound(fields: Mapping[str, Any]) -> int:
+    """Return the most tokens that the answers may have, where the call bounds them; else 0."""
+    most = next((value for name in _BOUNDS if isinstance(value := fields.get(name), int) and value > 0), 0)
+    n = fields.get("n")
+    return most * (n if isinstance(n, int) and n > 0 else 1)
+
+
+def _kind(bound: _Bound) -> str:
+    return bound.level.partition(" ")[0]
+
+
+def _whose(bound: _Bound) -> str:
+    return "this end user" if _kind(bound) == "user" else bound.level
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{math.ceil(seconds)} s"
+    return f"{math.ceil(seconds / 60)} min" if seconds < 7200 else f"{math.ceil(seconds / 3600)} h"

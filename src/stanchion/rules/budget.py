@@ -1,0 +1,110 @@
+"""What a call may cost at most, and how long an answer some money buys.  Amounts are micro-dollars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import msgspec
+
+from stanchion.core.call import Operation
+from stanchion.core.usage import Usage
+from stanchion.rules.charge import charge
+from stanchion.rules.pricing import MILLION, Price
+
+_encode = msgspec.json.Encoder().encode
+_LIMITS: Mapping[Operation, tuple[str, ...]] = {
+    Operation.CHAT: ("max_completion_tokens", "max_tokens"),
+    Operation.COMPLETIONS: ("max_tokens",),
+    Operation.RESPONSES: ("max_output_tokens",),
+}
+_NONE = ()
+_FRAME = 3  # tokens around a message, and before the answer
+
+
+class Bound(msgspec.Struct, frozen=True, gc=False):
+    """The dearest prices that a call can meet, per million tokens."""
+
+    input: int
+    output: int
+
+    def cost(self, prompt: int, answer: int) -> int:
+        """Return what these tokens cost at most, rounded up."""
+        return -(-(prompt * self.input + answer * self.output) // MILLION)
+
+    def answer_within(self, amount: int, prompt: int) -> int:
+        """Return how many tokens of an answer the amount buys beside the prompt; 0 if none."""
+        left = amount * MILLION - prompt * self.input
+        return max(0, left // self.output) if self.output else (2**31 if left >= 0 else 0)
+
+
+class Size(msgspec.Struct, frozen=True, gc=False):
+    """How large a call is, as far as can be known before it is answered."""
+
+    prompt: int  # tokens
+    answer: int | None  # the most tokens of one answer, as the caller says; None if it does not say
+    answers: int  # how many answers are written; 0 where an answer costs nothing
+    limits: tuple[str, ...]  # the fields that bound an answer
+
+
+def bound_of(prices: Sequence[Price], prompt: int, tier: str = "") -> Bound:
+    """Return the dearest of these prices, each as it is for so long a prompt and for this tier or the usual one."""
+    most_input = most_output = 0
+    for each in prices:
+        for how in (tier, "") if tier else ("",):
+            price = each.at(Usage(input=prompt, tier=how)) if each.above or how else each
+            most_input = max(most_input, price.input, price.input_cache_write or 0, price.input_audio or 0)
+            most_output = max(most_output, price.output, price.output_reasoning or 0, price.output_audio or 0)
+    return Bound(most_input, most_output)
+
+
+def size_of(operation: Operation, fields: Mapping[str, Any]) -> Size:
+    """Return how large a call is."""
+    limits = _LIMITS.get(operation, _NONE)
+    answers = 0
+    if limits:
+        n, best = fields.get("n"), fields.get("best_of")
+        answers = max(n if isinstance(n, int) else 1, best if isinstance(best, int) else 1, 1)
+    said = [each for name in limits if isinstance(each := fields.get(name), int) and each >= 0]
+    return Size(prompt_tokens(fields), max(said) if said else None, answers, limits)
+
+
+def limited(fields: Mapping[str, Any], limits: Sequence[str], most: int) -> dict[str, int]:
+    """Return the fields that bound an answer to `most` tokens: those that are there lowered, or the first of them."""
+    there = [name for name in limits if isinstance(fields.get(name), int)] or limits[:1]
+    return {name: min(most, fields[name]) if isinstance(fields.get(name), int) else most for name in there}
+
+
+def prompt_tokens(fields: Mapping[str, Any]) -> int:
+    """Return about how many tokens the prompt has, rather too many than too few.
+
+    Four characters a token (rules/charge.py) is what a provider's admission reckons with.  Of Latin letters a token
+    holds three to five, of digits three, of other letters one or two; and each message is framed by three or four.
+    """
+    messages = fields.get("messages")
+    tokens = charge(fields)
+    tokens += tokens // 3 + _FRAME
+    if isinstance(messages, list):
+        for each in cast("list[Any]", messages):
+            tokens += _FRAME
+            content = cast("dict[str, Any]", each).get("content") if isinstance(each, dict) else None
+            if not isinstance(content, str) or not content.isascii():  # nearly never
+                tokens += _more(content)
+    else:
+        tokens += _more(fields.get("input")) + _more(fields.get("prompt")) + _more(fields.get("instructions"))
+    tools = fields.get("tools")
+    return tokens + len(_encode(tools)) // 4 if tools else tokens
+
+
+def _more(value: Any) -> int:
+    """Count what text in other letters needs beyond a token for four characters."""
+    if value is None:
+        return 0
+    if isinstance(value, str):
+        return 0 if value.isascii() else len(value) // 2
+    if isinstance(value, list):
+        return sum(_more(each) for each in cast("list[Any]", value))
+    if isinstance(value, dict):
+        found = cast("dict[str, Any]", value)
+        return _more(found.get("content")) + _more(found.get("text"))
+    return 0

@@ -1,0 +1,149 @@
+"""Budgets in PostgreSQL: each step is one function call, one round trip; holds that wait go together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple
+
+from stanchion.stores.budgets import LATE_S, Charge, Hold, Lease, Reserved, Settlement, Sums
+from stanchion.stores.memory import FORGET_S
+from stanchion.stores.postgres.database import Database
+from stanchion.stores.protocols import StoreLost
+from stanchion.stores.question import Question, heard
+
+_RESERVE = "SELECT stanchion_reserve_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+_SETTLE = "SELECT stanchion_settle_1($1, $2, $3, $4)"
+_RENEW = "SELECT stanchion_renew_1($1, $2, $3, $4)"
+_SPEND = "SELECT stanchion_spend_1($1, $2, $3, $4)"
+_SPENT = "SELECT stanchion_spent_1($1, $2)"
+_BEAT = "SELECT stanchion_beat_1($1, $2, $3, $4)"
+_UNDER_WAY_MOST = 2  # statements that hold: one is done while the next is on its way
+_TOGETHER_MOST = 64
+
+
+class _Asked(NamedTuple):
+    holder: str
+    holds: Sequence[Hold]
+    ttl_s: float
+
+
+class PostgresBudgets:
+    """Budgets shared by all who open the same database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: deque[Question[_Asked]] = deque()
+        self._under_way = 0
+
+    async def reserve(self, holder: str, holds: Sequence[Hold], ttl_s: float) -> Reserved:
+        def undo(answer: Reserved) -> None:
+            """Give back what a caller took that left meanwhile."""
+            if answer.granted:
+                gone = Settlement(holder, tuple([Charge(hold.purse, 0) for hold in holds]))
+                with suppress(StoreLost):  # then its lease runs out
+                    self._database.send(_SETTLE, *_settle([gone]))
+
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(Question(_Asked(holder, holds, ttl_s), future, undo))
+        self._ask()
+        return await heard(future, undo)
+
+    def _ask(self) -> None:
+        """Ask for those who wait, many in one statement: they stand in line for the same purses anyway."""
+        while self._waiting and self._under_way < _UNDER_WAY_MOST:
+            together = [self._waiting.popleft() for _ in range(min(len(self._waiting), _TOGETHER_MOST))]
+            together = [each for each in together if not each.void]
+            if not together:
+                continue
+            self._under_way += 1
+            try:
+                asked = self._database.start(_RESERVE, *_reserve([each.asked for each in together]))
+            except StoreLost as error:
+                self._under_way -= 1
+                for each in together:
+                    each.lost(str(error))
+                continue
+            asked.add_done_callback(partial(self._answered, together))
+
+    def _answered(self, together: Sequence[Question[_Asked]], asked: asyncio.Future[Any]) -> None:
+        self._under_way -= 1
+        error = None if asked.cancelled() else asked.exception()
+        if asked.cancelled() or error is not None:
+            for each in together:
+                each.lost(str(error or "postgresql was closed"))
+        else:
+            rest: list[float] = asked.result()
+            for each in together:
+                count = len(each.asked.holds)
+                each.answered(_read(rest[: 2 + 3 * count]))
+                rest = rest[2 + 3 * count :]
+        self._ask()
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        await self._database.value(_SETTLE, *_settle(settlements))
+
+    async def renew(self, leases: Sequence[Lease], ttl_s: float) -> None:
+        rows = [(lease.holder, purse) for lease in leases for purse in lease.purses]
+        await self._database.value(
+            _RENEW, [each[0] for each in rows], [each[1] for each in rows], ttl_s, LATE_S
+        )
+
+    async def spend(self, charges: Sequence[Charge], known: Sequence[Charge] = ()) -> None:
+        purses = list(dict.fromkeys(each.purse for each in (*charges, *known)))
+        least, more = dict.fromkeys(purses, 0), dict.fromkeys(purses, 0)
+        for each in known:
+            least[each.purse] = max(least[each.purse], each.amount)
+        for each in charges:
+            more[each.purse] += each.amount
+        await self._database.value(_SPEND, purses, list(least.values()), list(more.values()), LATE_S)
+
+    async def spent(self, purses: Sequence[str]) -> Sequence[Sums]:
+        answer: list[int] = await self._database.value(_SPENT, list(purses), LATE_S)
+        return [Sums(spent, held) for spent, held in zip(answer[::2], answer[1::2], strict=True)]
+
+    async def beat(self, group: str, member: str, ttl_s: float) -> int:
+        return await self._database.value(_BEAT, group, member, ttl_s, FORGET_S)
+
+    async def aclose(self) -> None:
+        await self._database.aclose()
+
+
+def _settle(settlements: Sequence[Settlement]) -> tuple[object, ...]:
+    rows = [(each.holder, charge) for each in settlements for charge in each.charges]
+    return (
+        [holder for holder, _ in rows],
+        [charge.purse for _, charge in rows],
+        [charge.amount for _, charge in rows],
+        LATE_S,
+    )
+
+
+def _reserve(asked: Sequence[_Asked]) -> tuple[object, ...]:
+    lines = [(place, hold) for place, each in enumerate(asked, start=1) for hold in each.holds]
+    holds = [hold for _, hold in lines]
+    return (
+        [each.holder for each in asked],
+        [each.ttl_s for each in asked],
+        [place for place, _ in lines],
+        [hold.purse for hold in holds],
+        [hold.cap for hold in holds],
+        [hold.amount for hold in holds],
+        [hold.least for hold in holds],
+        [hold.sure for hold in holds],
+        [hold.keep_s for hold in holds],
+        LATE_S,
+    )
+
+
+def _read(answer: Sequence[float]) -> Reserved:
+    return Reserved(
+        bool(answer[0]),
+        int(answer[1]),
+        tuple([int(each) for each in answer[2::3]]),
+        tuple([int(each) for each in answer[3::3]]),
+        tuple(answer[4::3]),
+    )

@@ -1,0 +1,2 @@
+-- Returns how many bytes a cache holds.  KEYS: the sizes.
+return redis.call('HGET', KEYS[1], '')

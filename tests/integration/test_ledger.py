@@ -1,0 +1,217 @@
+"""The ledger says what the provider says it sent: ten thousand calls of all kinds, and each token once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stanchion import AsyncClient, StanchionError
+from stanchion.simulator import Simulator, SimulatorOptions
+from stanchion.stores.ledger import Asked, Used, merged
+from stanchion.stores.opening import open_ledger
+
+pytestmark = pytest.mark.timeout(300)
+CALLS = 10_000
+OPEN = 50
+KEY, WORD = "sk-canary-7d5c1a9be2", "zanzibar"
+ASKED = [{"role": "user", "content": f"Tell me of {WORD} and its harbour."}]
+EXACT = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "text-embedding-3-small")  # the provider told what was used
+CUT, LEFT = "fault-cut-6-abort", "fault-stall-4"
+SETTINGS = """
+[providers.sim]
+base_url = "{url}"
+key_env = "SIM_KEY"
+models = []
+[stores]
+ledger = "sqlite://{ledger}"
+[retry]
+base_s = 0.001
+attempts = 8
+budget_floor = 100000
+[health]
+failures = 100000
+[prices.gpt-4o]
+input = 2.5
+input_cached = 1.25
+output = 10
+[prices."sim/gpt-4o-mini"]
+input = 0.15
+output = 0.6
+"""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def sim() -> AsyncIterator[Simulator]:
+    faults: Any = ({"name": "503", "model": "gpt-4.1", "rate": 0.3},)
+    async with Simulator(SimulatorOptions(faults=faults, log_capacity=3 * CALLS)) as running:
+        yield running
+
+
+async def one(client: AsyncClient, number: int) -> str:
+    """Make a call of the kind that its number says; returns its model."""
+    kind = number % 20
+    caller = f"caller-{number % 3}"
+    if kind < 7:
+        await client.chat(ASKED, model="gpt-4o", caller=caller)
+        return "gpt-4o"
+    if kind < 13:
+        async with client.stream(ASKED, model="gpt-4o-mini", caller=caller) as stream:
+            async for _ in stream:
+                pass
+        return "gpt-4o-mini"
+    if kind < 16:
+        await client.chat(ASKED, model="gpt-4.1", caller=caller)
+        return "gpt-4.1"
+    if kind == 16:
+        await client.embed(f"the harbour of {WORD}", model="text-embedding-3-small", caller=caller)
+        return "text-embedding-3-small"
+    if kind == 17:
+        with suppress(StanchionError):
+            async with client.stream(ASKED, model=CUT, caller=caller, resume="error") as stream:
+                async for _ in stream:
+                    pass
+        return CUT
+    seen = 0
+    async with client.stream(ASKED, model=LEFT, caller=caller) as stream:  # the reader goes away
+        async for _ in stream:
+            seen += 1
+            if seen == 2:
+                break
+    return LEFT
+
+
+async def make(client: AsyncClient) -> Counter[str]:
+    made, numbers = Counter[str](), iter(range(CALLS))
+
+    async def work() -> None:
+        for number in numbers:
+            made[await one(client, number)] += 1
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(OPEN):
+            group.create_task(work())
+    return made
+
+
+async def booked(path: Path, *by: str) -> dict[str, Used]:
+    store = open_ledger(f"sqlite://{path}")
+    try:
+        return {row.key[0]: row for row in await store.used(Asked(by=by))}
+    finally:
+        await store.aclose()
+
+
+def prompt(row: Used) -> int:
+    return row.of("input") + row.of("input_cached")
+
+
+async def test_ten_thousand_mixed_calls_are_booked_as_the_provider_counted_them(
+    sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logging.getLogger("stanchion").setLevel(logging.CRITICAL)
+    monkeypatch.setenv("SIM_KEY", KEY)
+    ledger, file = tmp_path / "ledger.db", tmp_path / "stanchion.toml"
+    file.write_text(SETTINGS.format(url=sim.base_url, ledger=ledger), encoding="utf-8")
+    async with AsyncClient(config=file) as client:
+        made = await make(client)
+    logging.getLogger("stanchion").setLevel(logging.NOTSET)
+    rows = await booked(ledger, "model")
+    assert {model: row.of("calls") for model, row in rows.items()} == made
+    assert (
+        sum(made.values())
+        == CALLS
+        == sum(row.of("calls") for row in (await booked(ledger, "caller")).values())
+    )
+    for model in (*EXACT, CUT, LEFT):
+        seen = [record for record in sim.calls if record.model == model]
+        row = rows[model]
+        assert row.of("attempts") == len(seen)
+        answered = [record for record in seen if record.status == 200]
+        written = row.of("output") + row.of("output_reasoning")
+        if model in EXACT:
+            assert prompt(row) == sum(record.prompt_tokens for record in answered)
+            assert written == sum(record.completion_tokens for record in answered)
+            assert (row.of("estimated"), row.of("failed"), row.of("cancelled")) == (0, 0, 0)
+        else:
+            # what came over the wire is known; a reader that leaves has not always seen what was sent last
+            assert row.of("estimated") == len(seen) == made[model]
+            assert abs(written - sum(record.completion_tokens for record in answered)) <= 2 * len(answered)
+            assert prompt(row) > 0
+    assert len([record for record in sim.calls if record.status == 503]) > CALLS // 50  # many were retried
+    assert rows[CUT].of("failed") == made[CUT]
+    assert rows[LEFT].of("cancelled") == made[LEFT]
+    costs = {model: row.cost_micro_usd for model, row in rows.items()}
+    assert abs(costs["gpt-4o"] - dear(rows["gpt-4o"], 2.5, 1.25, 10)) <= made["gpt-4o"] / 2
+    assert abs(costs["gpt-4o-mini"] - dear(rows["gpt-4o-mini"], 0.15, 0.15, 0.6)) <= made["gpt-4o-mini"] / 2
+    assert rows["gpt-4.1"].of("unpriced") == made["gpt-4.1"]  # it has no price here
+    stored = contents(tmp_path)
+    assert b"caller-1" in stored
+    assert KEY.encode() not in stored
+    assert WORD.encode() not in stored
+
+
+def contents(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.glob("ledger.db*"))
+
+
+def dear(row: Used, fresh: float, cached: float, out: float) -> float:
+    written = row.of("output") + row.of("output_reasoning")
+    return row.of("input") * fresh + row.of("input_cached") * cached + written * out
+
+
+WRITER = """
+import asyncio, sys
+from stanchion.stores.opening import open_ledger
+from stanchion.stores.ledger import SUMS, Line
+sums = (1, *[1] * (len(SUMS) - 1))
+async def main():
+    store, number = open_ledger(sys.argv[1]), 0
+    while True:
+        lines = [Line(f"r{number + n}", 0, 1.8e9 + n, "", "", "", "m", "p/m", "chat", "m", "completed", "", "",
+                      False, 1.0, sums) for n in range(100)]
+        await store.add(lines)
+        number += 100
+        print(number, flush=True)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("after", [1, 7, 30])
+def test_what_the_store_took_survives_kill_9_and_its_sums_agree(tmp_path: Path, after: int) -> None:
+    url = f"sqlite://{tmp_path}/ledger.db"
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, url], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    taken = [int(writer.stdout.readline()) for _ in range(after)][-1]
+    writer.kill()
+    taken = max([taken, *(int(line) for line in writer.stdout.read().split())])
+    writer.wait()
+    writer.stdout.close()
+
+    async def read() -> tuple[Used, ...]:
+        store = open_ledger(url)
+        hours, days = await store.used(Asked(by=("hour",))), await store.used(Asked())
+        await store.aclose()
+        return (*merged((("",), row.sums) for row in hours), *days)
+
+    hours, days = asyncio.run(read())
+    database = sqlite3.connect(tmp_path / "ledger.db")
+    (lines,) = database.execute("SELECT count(*) FROM ledger_line").fetchone()
+    database.close()
+    assert hours.of("calls") == days.of("calls") == days.of("cost_output") == lines
+    assert taken <= lines <= taken + 100  # the batch in the air may be there, and then wholly
+    assert lines % 100 == 0
