@@ -136,7 +136,10 @@ class Gateway:
         self._gateway = gateway  # lines of the section [gateway]
         self._settings = settings
         self._log_level = log_level
-        own = {"CANARY_KEY": KEY, "XDG_STATE_HOME": str(folder / f"state-{self.port}")}  # no gateway's but this one's
+        own = {
+            "CANARY_KEY": KEY,
+            "XDG_STATE_HOME": str(folder / f"state-{self.port}"),
+        }  # no gateway's but this one's
         self._environ = own | dict(environ or {})
 
     @property

@@ -39,7 +39,7 @@ class Full(ScriptedProvider):
         super().watch(wake)
         self.places.watch(wake)
 
-    def __call__(self, call: Call, /):
+    def __call__(self, call: Call, /):  # pyright: ignore[reportIncompatibleMethodOverride]
         return self._held(call)
 
     async def _ask(self, call: Call) -> Reply:

@@ -1,5 +1,6 @@
 """The fair queue: shares by weight, order within a caller, people before machines, and nobody starves."""
 
+# pyright: reportOptionalMemberAccess=false, reportArgumentType=false, reportIncompatibleMethodOverride=false
 from __future__ import annotations
 
 import random

@@ -1,5 +1,6 @@
 """Callers that are passed over for a while: their others wait, and nobody else does."""
 
+# pyright: reportOptionalMemberAccess=false
 from __future__ import annotations
 
 import random
