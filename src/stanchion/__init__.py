@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from stanchion.client.stream import Delta, Stream
     from stanchion.client.sync_client import Client, SyncStream
     from stanchion.core.errors import (
+        BudgetExceeded,
         CallerError,
         Cut,
-        BudgetExceeded,
         DeadlineExceeded,
         InvalidCall,
         KeyReused,
@@ -45,12 +45,12 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient",
     "Attempt",
+    "BudgetExceeded",
     "CallerError",
     "ChatReply",
     "Choice",
     "Client",
     "Cut",
-    "BudgetExceeded",
     "DeadlineExceeded",
     "Delta",
     "EmbeddingReply",
