@@ -138,6 +138,8 @@ async def test_a_purse_is_forgotten_after_its_time_and_says_that_it_is_new(place
     third = await budgets.reserve("c", [Hold("p", 100, 100, 100)], HOUR)
     assert third.granted
     assert third.born_at > first.born_at
+    await budgets.settle(settled("a", 60))  # of the purse that is forgotten
+    assert await sums(budgets) == (0, 100)
 
 
 async def test_a_caller_cancelled_while_it_reserves_leaves_nothing_held(place: Place) -> None:

@@ -21,11 +21,14 @@ from stanchion.engine.settings import ProviderSettings, Settings
 from stanchion.engine.stack import EndpointStack, Shared, call_stack
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.balance import Balance, BalanceOptions, LineOptions, Room
+from stanchion.policies.budget import Account, Budget, BudgetOptions, BudgetSettings, Keeper
 from stanchion.policies.gather import GatherOptions
 from stanchion.policies.idempotency import Idempotency, IdempotencyOptions
 from stanchion.policies.resume import ResumeOptions
 from stanchion.policies.retry import RetryOptions
 from stanchion.rules.breaker import BreakerOptions
+from stanchion.rules.pricing import MILLION, Price
+from stanchion.stores.memory_budgets import MemoryBudgets
 from stanchion.stores.memory_cache import MemoryCache
 from stanchion.stores.tiers import TieredCache
 from stanchion.testing import DONE, ScriptedProvider, VirtualTimeLoop, chat_answer, chat_call, chat_stream
@@ -40,6 +43,8 @@ CROWDED = msgspec.structs.replace(  # nearly everything waits
     line=LineOptions(caller_open_most=2, waiting_most=3, batch_wait_most_s=40.0),
     providers={name: ProviderSettings(open_most=1) for name in "abc"},
 )
+
+PRICE = Price(MILLION, 2 * MILLION)
 
 errors = st.sampled_from([
     lambda: Refused("busy", status=429, upstream_status=429, retry_after_s=2.0),
@@ -128,8 +133,22 @@ class World:
             "last": [(c, 1.0)],
         }
         idempotency = Idempotency(IdempotencyOptions(), spawn)
+        self.keeper = Keeper(MemoryBudgets(clock.now), lambda _: None, self.metrics)
+        self.budget = Budget(
+            [Account("small", BudgetSettings(dollars=4e-5, window="total"))],
+            BudgetOptions(answer_tokens=1, least_tokens=1),  # few calls at once, and streams ask for more
+            self.keeper,
+            self.metrics,
+            prices=lambda _: [PRICE],
+            price_at=lambda *_: PRICE,
+        )
         self.service = call_stack(
-            settings, shared, idempotency, lambda call: ["first", "last"], lambda target: targets[target]
+            settings,
+            shared,
+            idempotency,
+            lambda call: ["first", "last"],
+            lambda target: targets[target],
+            self.budget if scripts[0] else None,
         )
 
     async def read(self, plan: Plan) -> None:
@@ -184,6 +203,9 @@ def test_nothing_stays_open_and_every_call_ends_once_and_in_time(
             assert all(job.done() for job in made.jobs)
         for provider, each in zip(made.providers, made.stacks, strict=True):
             assert (provider.open, each.in_flight) == (0, 0)
+        await made.keeper.flush()
+        small = (await made.keeper.budgets.spent(["small total"]))[0]
+        assert (made.keeper.holding, made.budget.running, small.held) == (0, {}, 0)
         room = made.room
         assert (room.open, room.crowd.waiting, room.lines, room.wanting) == (0, 0, {}, {})
         assert (room.handed, room.parked, room.clock._alarms) == (set(), {}, {})

@@ -8,14 +8,14 @@
     │   ├── Unauthorized        nobody here knows who calls
     │   ├── NotAllowed          the caller's key is not for this
     │   ├── LimitReached        the caller has used what it may for now; `retry_after_s` says until when
-    │   └── NotCached           only a stored answer would have done, and none is there
+    │   ├── NotCached           only a stored answer would have done, and none is there
+    │   └── BudgetExceeded      the money that was set apart for such calls is used up
     ├── UpstreamError           the provider's fault; `sent` tells how far the call got
     │   ├── Unreachable         nothing was sent: no address, no connection, no TLS
     │   ├── Silent              it was sent and no answer came: reset, or a timeout before the first byte
     │   ├── Refused             an answer came: an error status
     │   ├── Unusable            an answer came: a success status with something that is no answer
     │   └── Cut                 the answer began and did not end: reset, stall, missing end, bad event
-    ├── BudgetExceeded          the money that was set apart for such calls is used up
     ├── DeadlineExceeded        the call's own time is over
     ├── Unavailable             nobody can be asked now: every endpoint rests, or we are shutting down
     │   └── NotYet              the endpoint that was chosen has no room after all; never leaves the balancer
@@ -121,6 +121,14 @@ class NotCached(CallerError):
     code = "not_cached"
 
 
+class BudgetExceeded(CallerError):
+    """A budget has too little left: nothing was sent, or a stream was cut; `retry_after_s`: until its window ends."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "budget_exceeded"
+
+
 class UpstreamError(StanchionError):
     """The provider failed."""
 
@@ -167,14 +175,6 @@ class Cut(UpstreamError):
 
     code = "upstream_cut"
     partial: str = ""
-
-
-class BudgetExceeded(StanchionError):
-    """A budget has too little left: nothing was sent, or a stream was cut; `retry_after_s`: until its window ends."""
-
-    status = 429
-    type = "insufficient_quota"
-    code = "budget_exceeded"
 
 
 class DeadlineExceeded(StanchionError):

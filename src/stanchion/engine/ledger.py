@@ -23,7 +23,7 @@ from stanchion.stores.ledger import FORGET_MOST, LedgerStore, Line
 from stanchion.stores.protocols import StoreLost
 
 log = logging.getLogger(__name__)
-_BATCH_MOST = 500  # lines in one transaction
+_BATCH_MOST = 200  # lines in one transaction: writing them down takes the loop a millisecond
 _AGAIN_S = 1.0  # seconds until a lost store is asked again
 _FORGET_S = 600.0  # seconds between two looks for lines that are too old
 _FORGET_STEPS = 50  # steps at one look, so that new lines do not wait for long

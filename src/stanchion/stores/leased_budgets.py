@@ -124,9 +124,15 @@ class LeasedBudgets:
         if not self.lost:
             try:
                 await self._soon(self._remote.settle(theirs))
-                return
             except (StoreLost, TimeoutError):
                 self._lose()
+            else:
+                for each in theirs:
+                    for charge in each.charges:
+                        known = self._known.get(charge.purse)
+                        if known is not None:
+                            known.spent += charge.amount
+                return
         self._owed.extend(theirs)
 
     async def renew(self, leases: Sequence[Lease], ttl_s: float) -> None:

@@ -211,3 +211,26 @@ def test_endpoints_whose_provider_did_not_change_are_kept_when_another_comes_or_
     changed.adopt(newer)
     assert changed.endpoints("one/m")[0][0] is not kept[0][0]
     assert made == []
+
+
+def test_the_home_of_a_call_is_where_it_goes_first_with_the_address(tmp_path: Path) -> None:
+    route = "[routes.fast]\nbalance = ['b/m', 'a/m']\nfallback = ['a/other']\n"
+    found, _ = catalog(TWO + route, tmp_path)
+    assert found.home(call_for("a/m")).targets == ("http://a/v1 m",)
+    assert found.home(call_for("gpt-4o")).targets == ("http://a/v1 gpt-4o", "http://b/v1 gpt-4o")
+    assert found.home(call_for("fast")).targets == ("http://a/v1 m", "http://b/v1 m")
+    assert found.home(call_for("fast")).names == {"a/m", "b/m"}  # the fallback is not at home
+    with pytest.raises(UnknownModel):
+        found.home(call_for("nobody's"))
+    for number in range(1100):
+        found.home(call_for(f"a/made-up-{number}"))
+    assert len(found._homes) <= 1000
+
+
+def test_a_route_that_leads_elsewhere_has_another_home(tmp_path: Path) -> None:
+    route = "[routes.fast]\nbalance = ['a/m']\n"
+    before, _ = catalog(TWO + route, tmp_path)
+    model, _ = catalog(TWO + route.replace("a/m", "a/n"), tmp_path)
+    address, _ = catalog(TWO.replace("http://a/v1", "http://elsewhere/v1") + route, tmp_path)
+    homes = [each.home(call_for("fast")).targets for each in (before, model, address)]
+    assert len(set(homes)) == 3

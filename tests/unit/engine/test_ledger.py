@@ -92,7 +92,7 @@ async def test_what_comes_while_a_batch_is_written_goes_together() -> None:
         await asyncio.sleep(0.05)
         it.post(*range(1, 1200))
         assert await it.outbox.drain(10.0)
-        assert it.store.batches == [1, 500, 500, 199]
+        assert it.store.batches == [1, 200, 200, 200, 200, 200, 199]
         assert (await it.calls(), it.count("written"), it.count("dropped")) == (1200, 1200, 0)
         it.post(5000)
         assert await it.outbox.drain(10.0)

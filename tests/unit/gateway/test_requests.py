@@ -7,6 +7,7 @@ import pytest
 from stanchion.core.call import Call, Operation
 from stanchion.core.errors import InvalidCall
 from stanchion.gateway.requests import read_call
+from stanchion.rules.cache_control import CacheAsked
 
 BODY = b'{"model": "m", "messages": []}'
 
@@ -49,3 +50,18 @@ def test_another_priority_is_refused_with_the_two_that_there_are(value: str) -> 
     with pytest.raises(InvalidCall, match="'interactive' or 'batch'") as raised:
         call(x_stanchion_priority=value)
     assert (raised.value.status, raised.value.param) == (400, "x-stanchion-priority")
+
+
+def test_what_is_said_of_kept_answers_is_read() -> None:
+    assert CacheAsked not in call().options
+    assert call(cache_control="max-age=60").options[CacheAsked] == CacheAsked(asks=True, max_age_s=60.0)
+    with pytest.raises(InvalidCall, match="whole number"):
+        call(cache_control="max-age=soon")
+
+
+def test_those_who_share_a_pepper_know_a_caller_again() -> None:
+    def caller(pepper: bytes) -> str:
+        named = {b"authorization": b"Bearer one"}
+        return read_call(Operation.CHAT, BODY, named, 0.0, pepper=pepper).caller
+
+    assert caller(b"shared") == caller(b"shared") != caller(b"another")
