@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -215,7 +216,7 @@ async def test_a_shared_stream_is_booked_once_also_where_the_one_who_began_it_le
 ):
     address = f"sqlite://{tmp_path}/ledger.db"
     settings = {"stores.ledger": address, "cache.use": "off"}
-    asking = {"model": "gpt-4o", "temperature": 0, "max_tokens": 25}
+    asking: dict[str, Any] = {"model": "gpt-4o", "temperature": 0, "max_tokens": 25}
     async with AsyncClient(base_url=one.base_url, api_key=KEY, settings=settings) as client:
         async with client.stream(ASKED, **asking) as first:
             await anext(first)

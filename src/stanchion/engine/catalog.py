@@ -15,13 +15,14 @@ from typing import Any
 from stanchion.core.call import Call
 from stanchion.core.errors import SettingsError, UnknownModel
 from stanchion.core.service import Endpoint
+from stanchion.engine.preset_of import preset_of
 from stanchion.engine.settings import ROUTE_SECTIONS, LimitSettings, ProviderSettings, RouteSettings, Settings
 from stanchion.keys.options import KeySettings
 from stanchion.keys.places import places_of, variable_is_set
 from stanchion.keys.slot import KeySlot, KeySpec
 from stanchion.keys.source import Found, KeySource, SourceFailed
 from stanchion.providers.openai import EndpointSpec
-from stanchion.providers.presets import PRESETS, Preset
+from stanchion.providers.presets import Preset
 from stanchion.rules.cache_key import Home
 
 Make = Callable[[EndpointSpec], Endpoint]
@@ -48,7 +49,7 @@ class Catalog:
         """
         self._settings = settings
         self._make = make
-        self._presets = {name: _preset(each) for name, each in settings.providers.items()}
+        self._presets = {name: preset_of(each) for name, each in settings.providers.items()}
         self.keys: list[tuple[KeySlot, Found | None]] = []  # with what those held that are read at once
         self._environ = environ
         self._slots = slots
@@ -274,22 +275,6 @@ def _options(route: RouteSettings) -> dict[type[Any], Any]:
     """Return what a route says of policies, by the type of their options."""
     found: list[Any] = [getattr(route, section) for section in ROUTE_SECTIONS]
     return {type(each): each for each in found if each is not None}
-
-
-def _preset(settings: ProviderSettings) -> Preset:
-    """Lay a provider's settings over its preset."""
-    preset = PRESETS[settings.preset]
-    return Preset(
-        base_url=(settings.base_url or preset.base_url).rstrip("/"),
-        key_env=preset.key_env,
-        models=preset.models,
-        auth=settings.auth or preset.auth,
-        done=preset.done if settings.done is None else settings.done,
-        reserves_output=(
-            preset.reserves_output if settings.reserves_output is None else settings.reserves_output
-        ),
-        stream_usage=preset.stream_usage if settings.stream_usage is None else settings.stream_usage,
-    )
 
 
 def _asked(settings: ProviderSettings, preset: Preset, environ: Mapping[str, str]) -> Sequence[KeySettings]:

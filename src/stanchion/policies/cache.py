@@ -73,6 +73,7 @@ class Cache:
         self._store = store
         self._home = home
         self._hits, self._misses = metrics.cache_calls.of("hit"), metrics.cache_calls.of("miss")
+        self._held = metrics.cache_bytes.of()
 
     def __call__(self, call: Call, service: Service, /) -> Awaitable[Reply]:
         """Answer from the cache, or pass on.  Raises NotCached, UnknownModel.  Cancel: nothing is held."""
@@ -88,6 +89,7 @@ class Cache:
         if wish.look:
             kept = await self._store.get(key)
             entry = _entry(kept.value) if kept is not None else None
+            self._held.set(self._store.memory.size)  # what was found far away is in memory now
             if kept is not None and entry is not None and entry.life_s - kept.left_s <= wish.max_age_s:
                 self._hits.inc()
                 return replay(entry, call, self._options.replay)

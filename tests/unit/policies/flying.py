@@ -82,7 +82,8 @@ async def standing(
 def zero(text: str = "hi", *, stream: bool = False, wish: str | None = None, **more: Any) -> Call:
     """A call whose answer is repeatable; `wish` is its Cache-Control."""
     caller, deadline = more.pop("caller", ""), more.pop("deadline", None)
-    call = chat_call(text, stream=stream, **{"temperature": 0, **more})
+    fields: dict[str, Any] = {"temperature": 0, **more}
+    call = chat_call(text, stream=stream, **fields)
     if deadline is not None:
         call = call.having(deadline=deadline)
     if wish is not None:
