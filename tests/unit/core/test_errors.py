@@ -8,7 +8,16 @@ import traceback
 import pytest
 
 from stanchion.core import errors
-from stanchion.core.errors import CallerError, Cut, NotYet, Refused, Sent, StanchionError, UpstreamError
+from stanchion.core.errors import (
+    CallerError,
+    Cut,
+    NotCached,
+    NotYet,
+    Refused,
+    Sent,
+    StanchionError,
+    UpstreamError,
+)
 
 ALL = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, StanchionError)]
 
