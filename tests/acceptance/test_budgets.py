@@ -96,7 +96,7 @@ async def test_a_whole_answer_is_bounded_to_what_is_left_and_then_refused(
     upstream.plan()
     first = await ask(gateway.port, asked("gpt-4o-mini", max_tokens=10_000))
     assert first.json["choices"][0]["finish_reason"] == "length"
-    left = 0
+    left, again = 0, first
     for _ in range(20):
         again = await ask(gateway.port, asked("gpt-4o-mini", max_tokens=10_000))
         left += again.status == 200
