@@ -30,7 +30,7 @@ def window_of(kind: WindowKind, at: float, zone: tzinfo = UTC) -> Window:
     """Return the window in which the moment `at` lies, in seconds since 1970."""
     if kind == "total":
         return Window("total", -math.inf, math.inf)
-    here = datetime.fromtimestamp(at, zone)
+    here = datetime.fromtimestamp(math.floor(at), zone)  # a fraction would be rounded, up into the next
     if kind == "minute" or kind == "hour":
         begins = here.replace(second=0, microsecond=0, minute=here.minute if kind == "minute" else 0)
         begins_at = begins.timestamp()
