@@ -44,8 +44,15 @@ def stanchion(base_url: str, *, log_level: str = "info") -> Generator[Served]:
     """Run `stanchion serve`; its log goes to a file."""
     port = free_port()
     words = [PYTHON, "-m", "stanchion", "serve", "--port", str(port), "--log-level", log_level]
-    # no file of the user's who measures
-    env = environment(OPENAI_API_KEY=KEY, OPENAI_BASE_URL=base_url, STANCHION_STORES_KEYS="memory")
+    # no file of the user's who measures; the ledger and the cache have rows of their own
+    env = environment(
+        OPENAI_API_KEY=KEY,
+        OPENAI_BASE_URL=base_url,
+        STANCHION_STORES_KEYS="memory",
+        STANCHION_STORES_LEDGER="off",
+        STANCHION_CACHE_USE="off",
+        STANCHION_COALESCE_ON="false",
+    )
     with server(words, port, core=0, env=env) as running:
         yield Served(port, running)
 
