@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -48,24 +47,20 @@ def source(name: str, field: str = "") -> AwsSource:
     return AwsSource(name, 300.0, field=field, region="eu-west-1")
 
 
-def create(secrets: Any, name: str, value: str) -> None:
-    # boto asks again where an answer was lost, and then it is there already
-    with contextlib.suppress(secrets.exceptions.ResourceExistsException):
-        secrets.create_secret(Name=name, SecretString=value)
-
-
 async def test_the_current_version_is_the_key_also_after_a_rotation(secrets: Any) -> None:
-    create(secrets, "prod/openai", KEY)
-    place = source("prod/openai")
+    secrets.create_secret(Name="of-these-tests/openai", SecretString=KEY)
+    place = source("of-these-tests/openai")
     assert (await place.read()).secret.reveal() == KEY
-    secrets.put_secret_value(SecretId="prod/openai", SecretString="sk-2", VersionStages=["AWSPENDING"])
+    secrets.put_secret_value(
+        SecretId="of-these-tests/openai", SecretString="sk-2", VersionStages=["AWSPENDING"]
+    )
     assert (await place.read()).secret.reveal() == KEY
-    secrets.put_secret_value(SecretId="prod/openai", SecretString="sk-3")
+    secrets.put_secret_value(SecretId="of-these-tests/openai", SecretString="sk-3")
     assert (await place.read()).secret.reveal() == "sk-3"
 
 
 async def test_one_field_of_a_secret_can_be_the_key(secrets: Any) -> None:
-    create(secrets, "prod/all", f'{{"openai": "{KEY}", "number": 1}}')
+    secrets.create_secret(Name="prod/all", SecretString=f'{{"openai": "{KEY}", "number": 1}}')
     assert (await source("prod/all", "openai").read()).secret.reveal() == KEY
     for field in ("other", "number"):
         with pytest.raises(SourceFailed, match=f"prod/all has no field '{field}'") as raised:
@@ -75,7 +70,7 @@ async def test_one_field_of_a_secret_can_be_the_key(secrets: Any) -> None:
 
 async def test_what_cannot_be_read_is_told_by_its_name_and_awss_code(secrets: Any) -> None:
     secrets.create_secret(Name="prod/bytes", SecretBinary=KEY.encode())
-    create(secrets, "prod/line", f"{KEY}\n")
+    secrets.create_secret(Name="prod/line", SecretString=f"{KEY}\n")
     for name, code in (
         ("prod/gone", "ResourceNotFoundException"),
         ("prod/bytes", "not_text"),
@@ -90,5 +85,5 @@ async def test_what_cannot_be_read_is_told_by_its_name_and_awss_code(secrets: An
 async def test_a_server_that_is_away_is_told(secrets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(SourceFailed) as raised:
-        await source("prod/openai").read()
+        await source("of-these-tests/openai").read()
     assert raised.value.code == "EndpointConnectionError"
