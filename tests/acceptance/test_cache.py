@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from stanchion.stores.opening import open_ledger
 from tests.acceptance.raw_client import Answer, Wire, ask, request
 from tests.acceptance.served import wait_for
 from tests.acceptance.stage import ASKED, KEY, QUICK, Gateway, Provider, provider, settled
-from tests.contract.servers import Missing, RedisServer
+from tests.contract.servers import RedisServer, at_hand
 
 pytestmark = pytest.mark.anyio
 
@@ -45,13 +44,7 @@ def one(random_provider: Provider) -> Provider:
 
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
-    try:
-        server = RedisServer()
-    except Missing as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-    with server:
+    with at_hand(RedisServer) as server:
         yield server
 
 

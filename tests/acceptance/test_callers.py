@@ -20,7 +20,7 @@ import pytest
 from stanchion.rules.virtual_key import read_id
 from tests.acceptance.raw_client import ask
 from tests.acceptance.stage import ASKED, QUICK, Gateway, Provider, provider, settled
-from tests.contract.servers import Missing, PostgresServer
+from tests.contract.servers import PostgresServer, at_hand
 
 REVOKED_WITHIN_S = 5.0
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
@@ -28,13 +28,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[PostgresServer]:
-    try:
-        server = PostgresServer()
-    except Missing as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-    with server:
+    with at_hand(PostgresServer) as server:
         yield server
 
 

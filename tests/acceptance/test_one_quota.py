@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from stanchion import AsyncClient, StanchionError
 from stanchion.simulator import Limits, SimulatorOptions, Timing
 from tests.acceptance.served import wait_for
 from tests.acceptance.stage import ASKED, KEY, Gateway, Provider, provider, settled
-from tests.contract.servers import Missing, RedisServer
+from tests.contract.servers import RedisServer, at_hand
 
 _RPM = 240  # four a second, 240 at once
 _REFUSED_MOST = 8  # what two learners may meet together
@@ -24,13 +23,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
-    try:
-        server = RedisServer()
-    except Missing as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-    with server:
+    with at_hand(RedisServer) as server:
         yield server
 
 

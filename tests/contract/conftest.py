@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from stanchion.core.clock import Clock
 from stanchion.stores.budgets import Budgets
 from stanchion.stores.opening import open_budgets, open_caller_book, open_key_book, open_limits
 from stanchion.stores.protocols import CallerBook, KeyBook, Limits
-from tests.contract.servers import Missing, PostgresServer, RedisServer
+from tests.contract.servers import PostgresServer, RedisServer, at_hand
 
 SHARED = ["sqlite", "redis", "postgres"]  # what another process can open
 BACKENDS = ["memory", *SHARED]
@@ -62,13 +61,6 @@ class Place:
             await each.aclose()
 
 
-def missing(error: Missing) -> None:
-    """Skip on a developer's machine, fail where everything is expected to be there."""
-    if os.environ.get("CI"):
-        pytest.fail(str(error))
-    pytest.skip(str(error))
-
-
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
@@ -76,23 +68,13 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    try:
-        server = RedisServer()
-    except Missing as error:
-        missing(error)
-        return
-    with server:
+    with at_hand(RedisServer) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    try:
-        server = PostgresServer()
-    except Missing as error:
-        missing(error)
-        return
-    with server:
+    with at_hand(PostgresServer) as server:
         yield server
 
 

@@ -15,8 +15,11 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
+
+import pytest
 
 STARTS_WITHIN_S = 60.0
 REDIS = ("--bind", "127.0.0.1", "--save", "", "--appendonly", "no")  # nothing is kept
@@ -170,6 +173,22 @@ class PostgresServer:
             self._process.kill()
             self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+Server = TypeVar("Server", "RedisServer", "PostgresServer")
+
+
+@contextlib.contextmanager
+def at_hand(kind: type[Server]) -> Iterator[Server]:
+    """Run a server; where there is none, skip on a developer's machine and fail where everything is expected."""
+    try:
+        server = kind()
+    except Missing as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+    with server:
+        yield server
 
 
 def _has_group(name: str) -> bool:

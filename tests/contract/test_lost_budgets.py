@@ -10,8 +10,7 @@ from stanchion.core.clock import Clock
 from stanchion.stores.budgets import Charge, Hold, Settlement
 from stanchion.stores.leased_budgets import LeasedBudgets, LeasedBudgetsOptions
 from stanchion.stores.opening import open_budgets
-from tests.contract.conftest import missing
-from tests.contract.servers import Missing, RedisServer
+from tests.contract.servers import RedisServer, at_hand
 from tests.contract.waiting import until
 
 pytestmark = pytest.mark.timeout(120)
@@ -52,13 +51,8 @@ class Replica:
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
     """A server for the test alone."""
-    try:
-        made = RedisServer()
-    except Missing as error:
-        missing(error)
-        return
-    with made:
-        yield made
+    with at_hand(RedisServer) as server:
+        yield server
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from stanchion.stores.leased import LeasedLimits, LeasedOptions
 from stanchion.stores.memory import MemoryLimits
 from stanchion.stores.opening import open_limits
 from stanchion.stores.protocols import Slot, StoreLost, Take
-from tests.contract.conftest import missing
-from tests.contract.servers import Missing, RedisServer
+from tests.contract.servers import RedisServer, at_hand
 from tests.contract.waiting import until
 
 pytestmark = pytest.mark.timeout(120)
@@ -58,13 +57,8 @@ class Replica:
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
     """A server for the test alone."""
-    try:
-        it = RedisServer()
-    except Missing as error:
-        missing(error)
-        return
-    with it:
-        yield it
+    with at_hand(RedisServer) as server:
+        yield server
 
 
 @pytest.fixture
