@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -175,11 +175,11 @@ class PostgresServer:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-Server = TypeVar("Server", "RedisServer", "PostgresServer")
+Server = TypeVar("Server")
 
 
 @contextlib.contextmanager
-def at_hand(kind: type[Server]) -> Iterator[Server]:
+def at_hand(kind: Callable[[], contextlib.AbstractContextManager[Server]]) -> Generator[Server]:
     """Run a server; where there is none, skip on a developer's machine and fail where everything is expected."""
     try:
         server = kind()
@@ -187,8 +187,8 @@ def at_hand(kind: type[Server]) -> Iterator[Server]:
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))
-    with server:
-        yield server
+    with server as running:
+        yield running
 
 
 def _has_group(name: str) -> bool:
