@@ -89,10 +89,11 @@ def _sharing(settings: Settings, shared: Shared) -> list[Filter]:
     store, home, clock, metrics = shared.cache, shared.home, shared.clock, shared.metrics
     filters = list[Filter]()
     if store is not None:
-        filters.append(Cache(settings.cache, store, home, metrics))  # on top: a hit waits for nobody
-    if shared.spawn is not None:
+        # on top: a hit waits for nobody; also where it is off, for callers who want nothing but what is kept
+        filters.append(Cache(settings.cache, store, home, metrics))
+    if shared.spawn is not None and settings.coalesce.on:
         filters.append(Coalesce(settings.coalesce, home, shared.spawn, clock, metrics))
-    if store is not None:  # below: of many twins one is written down
+    if store is not None and settings.cache.use != "off":  # below: of many twins one is written down
         filters.append(CacheFill(settings.cache, store, home, clock, metrics))
     return filters
 
