@@ -37,7 +37,7 @@ ENVIRONMENT_READERS = {
 }
 # Who may start a task outside a task group, and who awaits it.
 TASK_OWNERS: dict[str, str] = {
-    "src/stanchion/gateway/app.py": "no task: the server's receive() gives a future, and _Gone cancels it",
+    "src/stanchion/gateway/leaving.py": "no task: the server's receive() gives a future, and Client cancels it",
     "src/stanchion/stores/postgres/database.py": "a store opens at its first question, in no group; aclose awaits its tasks",
     "src/stanchion/stores/redis/wire.py": "a store opens at its first question, in no group; aclose awaits its task",
     "src/stanchion/client/home.py": "the event loop owns it: it cancels the task at its end, which closes the engine",

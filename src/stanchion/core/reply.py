@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import logging
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import Protocol, Self
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+from typing import Any, Protocol, Self
 
 from stanchion.core.chunk import Chunk
 from stanchion.core.head import End, Head
@@ -118,19 +118,26 @@ class Reply:
         self._top, self._feed = stage(below), None
         return self
 
-    async def first(self) -> None:
+    def first(self) -> Awaitable[None]:
         """Wait until the first chunk is there, and keep it: before that a retry is invisible."""
-        if self._kept is None and self.end is None:
-            try:
-                self._kept = await self._next()
-            except StopAsyncIteration:
-                return
+        return self._first() if self._kept is None and self.end is None else _HERE
+
+    async def _first(self) -> None:
+        with contextlib.suppress(StopAsyncIteration):
+            self._kept = await self._next()
+
+    def take_whole(self) -> bytes | None:
+        """Return all bytes of a whole answer that nobody has changed, which ends it; None if it must be read."""
+        if self._kept is None or self._top is not _ENDED:
+            return None
+        raw = self._kept.raw
+        self._settle(End.COMPLETED, None)
+        return raw
 
     async def read_whole(self) -> bytes:
         """Read to the end and return all bytes."""
-        if self._kept is not None and self._top is _ENDED:
-            raw = self._kept.raw  # a whole answer that nobody has changed: nearly always
-            self._settle(End.COMPLETED, None)
+        raw = self.take_whole()
+        if raw is not None:
             return raw
         parts = [chunk.raw async for chunk in self]
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -236,6 +243,19 @@ class _Nothing:
 
 
 _ENDED = _Nothing()
+
+
+class _Here:
+    """What to await where there is nothing to wait for."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return
+        yield
+
+
+_HERE = _Here()
 
 
 class _Upwards:

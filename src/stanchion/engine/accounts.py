@@ -17,7 +17,7 @@ from stanchion.core.call import Call, Operation
 from stanchion.core.reply import End, Reply
 from stanchion.core.trail import Attempt
 from stanchion.core.usage import CLASSES, Usage
-from stanchion.engine.prices import PriceBook
+from stanchion.engine.prices import Cost, PriceBook
 from stanchion.observe.metrics import Metrics
 from stanchion.stores.ledger import COUNTS, Line
 from stanchion.wire.usage import read_tier
@@ -57,7 +57,8 @@ class Accounts:
         """`post` takes the lines; without it only metrics are counted.  `wall` tells seconds since 1970."""
         self._prices = prices
         self._metrics = metrics
-        self._post = post
+        self._posts = post is not None
+        self._post = post or _nowhere
         self._wall = wall
         self._endpoints = set[str]()
         self._callers = set[str]()
@@ -68,6 +69,13 @@ class Accounts:
             return  # it costs nothing, and pages ask for it all the time
         trail = call.trail
         attempts = trail.attempts
+        if not self._posts:
+            tier = read_tier(call.body.fields.get("service_tier"))
+            for attempt in attempts:
+                if attempt.usage is not None:
+                    self._priced(attempt, attempt.usage, tier)
+            trail.late = partial(self._late_unposted, tier)
+            return
         facts = _Facts(
             call=call.id,
             team=call.team,
@@ -96,6 +104,11 @@ class Accounts:
         }
         self._book(facts, 0, last, counts, (end.word, code, seconds))
 
+    def _late_unposted(self, tier: str, number: int, attempt: Attempt) -> None:
+        del number
+        if attempt.usage is not None:
+            self._priced(attempt, attempt.usage, tier)
+
     def _late(self, facts: _Facts, number: int, attempt: Attempt) -> None:
         self._earlier(facts, number, attempt, 1 if number > facts.counted else 0)
 
@@ -117,17 +130,11 @@ class Accounts:
         )
         tokens = parts = _NOTHING
         tier = facts.tier
-        if usage is not None:
-            # who never told what was used never told the tier either: the one that was asked for is likely
-            tier = facts.tier if usage.estimated else usage.tier
-            usage, tokens = _counted(usage, tier)
-            cost = self._prices.cost(endpoint, model, usage)
+        if attempt is not None and usage is not None:
+            tier, tokens, cost = self._priced(attempt, usage, tier)
             parts = cost.parts
             counts["estimated"] = usage.estimated
             counts["unpriced"] = not cost.known
-            self._count(endpoint, sum(parts), known=cost.known)
-        if self._post is None:
-            return
         outcome, code, seconds = how
         self._post(
             Line(
@@ -150,11 +157,23 @@ class Accounts:
             )
         )
 
-    def _count(self, endpoint: str, micro_usd: int, *, known: bool) -> None:
+    def _priced(self, attempt: Attempt, usage: Usage, asked_tier: str) -> tuple[str, tuple[int, ...], Cost]:
+        """Return the tier, the tokens and the cost of an attempt; count the cost."""
+        # who never told what was used never told the tier either: the one that was asked for is likely
+        tier = asked_tier if usage.estimated else usage.tier
+        usage, tokens = _counted(usage, tier)
+        cost = self._prices.cost(attempt.endpoint, attempt.model, usage)
+        micro_usd = sum(cost.parts)
         if micro_usd:
-            self._metrics.cost.of(endpoint).inc(micro_usd)
-        if not known:
-            self._metrics.unpriced.of(endpoint).inc()
+            self._metrics.cost.of(attempt.endpoint).value += micro_usd
+        if not cost.known:
+            self._metrics.unpriced.of(attempt.endpoint).value += 1
+        return tier, tokens, cost
+
+
+def _nowhere(line: Line) -> None:
+    """Keep no ledger."""
+    del line
 
 
 def _bounded(name: str, known: set[str]) -> str:

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from stanchion.core.call import Body, Call, Operation, new_id
-from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError, Unavailable
 from stanchion.engine.engine import Engine
 from stanchion.gateway.callers.admin import Admin, AdminToken
-from stanchion.gateway.callers.door import Admitted, Door, headers_of
+from stanchion.gateway.callers.door import Door, headers_of
 from stanchion.gateway.callers.watch import CallerWatch
 from stanchion.gateway.errors import StreamAborted, error_response, upstream_headers_of
+from stanchion.gateway.leaving import Leaving
 from stanchion.gateway.pages import pages
 from stanchion.gateway.requests import ClientLeft, Receive, Scope, last_event_id, read_body, read_call
 from stanchion.gateway.responses import ResponseHeaders
@@ -26,7 +26,9 @@ from stanchion.gateway.streams import Heartbeats, Send, Stream, as_said
 log = logging.getLogger(__name__)
 _NO_BODY = Body({})
 _UNREAD = frozenset({408, 413, 415})  # of refusals that come before the body was read
-_WATCH_AFTER_S = 0.05  # seconds a call runs before its client is watched
+_WATCH_AFTER_S = (
+    0.05  # seconds a call runs before its client is watched: an answer that is there by then needs none
+)
 _HOT = {
     f"/v1/{operation.path}": operation
     for operation in (
@@ -50,6 +52,7 @@ class Gateway:
         self.ready = True  # false: a load balancer should send no more
         self.refusing = False  # true: new calls are refused
         self.open: set[asyncio.Task[Any]] = set()  # the tasks of calls that are open
+        self._leaving = Leaving(self._clock, _WATCH_AFTER_S)
         self._heartbeats = Heartbeats(engine.settings.gateway.heartbeat_s, engine.spawn, engine.clock)
         self._pages = pages(self)
         self._headers = ResponseHeaders(lambda: engine.loaded.simulated)
@@ -71,9 +74,13 @@ class Gateway:
         try:
             if self.refusing:
                 raise Unavailable("the gateway is shutting down", code="shutting_down", retry_after_s=1.0)
-            client = scope.get("client")
-            peer = client[0] if client else ""
-            admitted = await self._admit(headers, receive, peer, operation)
+            address = scope.get("client")
+            peer = address[0] if address else ""
+            try:
+                admitted = self.door.admit(headers, peer, operation)
+            except StanchionError:  # before its body is kept; whoever is refused is let finish first
+                await read_body(headers, receive, self.engine.settings.gateway, self._clock, keep=False)
+                raise
             raw = await read_body(headers, receive, self.engine.settings.gateway, self._clock)
             peer = self.door.address(headers, peer)
             pepper = self.engine.keys.pepper  # the same for all who share the key book
@@ -87,34 +94,27 @@ class Gateway:
             return
         task = asyncio.current_task(self._clock.loop)
         assert task is not None  # noqa: S101 - a server runs a request in a task
-        gone = _Gone(receive, task, self._clock)
+        client = self._leaving.follow(receive, task)
         self.open.add(task)
         answering = self._stream(call, skip, send) if call.stream else self._whole(call, send)
         del headers, scope, raw, call  # a stream would keep the request to its end: 5 KB
         try:
             await answering
         except asyncio.CancelledError:
-            if not gone.left:
+            if not client.left:
                 raise  # the server itself ends us
         finally:
             self.open.discard(task)
-            gone.stop()
-
-    async def _admit(
-        self, headers: Mapping[bytes, bytes], receive: Receive, peer: str, operation: Operation
-    ) -> Admitted:
-        """Let the caller in before its body is kept; whoever is refused is let finish first."""
-        try:
-            return self.door.admit(headers, peer, operation)
-        except StanchionError:
-            await read_body(headers, receive, self.engine.settings.gateway, self._clock, keep=False)
-            raise
+            client.done()
 
     async def _whole(self, call: Call, send: Send) -> None:
         started_at = self._clock.now()
         try:
-            async with await self.engine(call) as reply:
-                body = await reply.read_whole()
+            reply = await self.engine(call)
+            body = reply.take_whole()  # nearly always; the rest is three coroutines more
+            if body is None:
+                async with reply:
+                    body = await reply.read_whole()
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and not self.refusing:
                 raise  # the client left: there is nobody to tell
@@ -163,36 +163,3 @@ class Gateway:
             headers.append((b"connection", b"close"))  # the rest of the request is not read
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-class _Gone:
-    """Watches whether the client leaves, and cancels its call then.
-
-    It begins after a moment: an answer that is there by then needs no watching, and asking the server
-    to watch costs it 10-20 us.
-    """
-
-    __slots__ = ("_alarm", "_clock", "_receive", "_task", "_watched", "left")
-
-    def __init__(self, receive: Receive, task: asyncio.Task[Any], clock: Clock) -> None:
-        self.left = False
-        self._receive = receive
-        self._task = task
-        self._watched: asyncio.Future[Mapping[str, Any]] | None = None
-        self._clock = clock
-        self._alarm = clock.set(clock.now() + _WATCH_AFTER_S, self._watch)
-
-    def _watch(self) -> None:
-        self._watched = asyncio.ensure_future(self._receive())  # noqa: TID251 - granian gives a future: no task
-        self._watched.add_done_callback(self._ended)
-
-    def _ended(self, watched: asyncio.Future[Mapping[str, Any]]) -> None:
-        if not watched.cancelled() and watched.exception() is None:
-            self.left = True
-            self._task.cancel()
-
-    def stop(self) -> None:
-        """Watch no longer."""
-        self._clock.take_back(self._alarm)
-        if self._watched is not None:
-            self._watched.cancel()

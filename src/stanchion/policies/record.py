@@ -11,8 +11,6 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-import msgspec
-
 from stanchion.core.call import Body, Call
 from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError
@@ -84,7 +82,8 @@ class Record:
 
     def _count_tokens(self, usage: Usage) -> None:
         count, estimated = self._metrics.tokens.of, "true" if usage.estimated else "false"
-        for name, tokens in zip(CLASSES, msgspec.structs.astuple(usage), strict=False):
+        for name in CLASSES:
+            tokens = getattr(usage, name)
             if tokens:
                 count(name, estimated).value += tokens
 

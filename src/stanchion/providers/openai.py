@@ -7,7 +7,7 @@ success status with an error, with HTML, or with half an answer is a failure, an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -66,7 +66,17 @@ class OpenAIEndpoint:
         started_at = self._clock.now()
         lease = self._spec.key.lease(started_at) if self._spec.key is not None else None
         try:
-            reply = await self._ask(call, started_at, lease)
+            body, strip_usage = self._body(call)
+            answer = await self._send(call, body, lease)
+            if lease is not None and not lease.version.learned:
+                lease.version.learn(answer.headers, for_good=answer.status < 300)
+            blank = partial(_blank, lease)
+            if answer.status >= 300:
+                raise await _refused(answer, blank, stream=call.stream)
+            if call.stream:
+                reply = self._stream(call, answer, blank, strip_usage=strip_usage)
+            else:
+                reply = self._whole(call, answer, started_at)
         except asyncio.CancelledError as error:
             call.trail.used(self._estimate(call, self._clock.now() - started_at))
             self._left(lease, End.CANCELLED, error)
@@ -90,26 +100,19 @@ class OpenAIEndpoint:
         finally:
             slot.give_back(lease, end)
 
-    async def _ask(self, call: Call, started_at: float, lease: Lease | None) -> Reply:
-        body, strip_usage = self._body(call)
+    def _send(self, call: Call, body: Body, lease: Lease | None) -> Awaitable[HttpAnswer]:
         headers = self._headers if lease is None else self._headers_with(lease)
         if call.headers:
             headers = {**headers, **call.headers}
         method = "GET" if call.operation is Operation.MODELS else "POST"
         raw = None if method == "GET" else body.raw
         limits = Limits(call.patience, call.deadline, call.stream)
-        answer = await self._http.open(method, self._urls[call.operation.path], headers, raw, limits)
-        head = Head(
+        return self._http.open(method, self._urls[call.operation.path], headers, raw, limits)
+
+    def _head(self, answer: HttpAnswer) -> Head:
+        return Head(
             status=answer.status, endpoint=self._spec.name, model=self._spec.model, headers=answer.headers
         )
-        if lease is not None and not lease.version.learned:
-            lease.version.learn(answer.headers, for_good=answer.status < 300)
-        blank = partial(_blank, lease)
-        if answer.status >= 300:
-            raise await _refused(answer, blank, stream=call.stream)
-        if call.stream:
-            return self._stream(call, answer, head, blank, strip_usage=strip_usage)
-        return self._whole(call, answer, head, started_at)
 
     def _body(self, call: Call) -> tuple[Body, bool]:
         """Return the body as this endpoint needs it, and whether usage must be stripped from the stream."""
@@ -126,7 +129,7 @@ class OpenAIEndpoint:
                 strip = True
         return (body.having(**changes) if changes else body), strip
 
-    def _whole(self, call: Call, answer: HttpAnswer, head: Head, started_at: float) -> Reply:
+    def _whole(self, call: Call, answer: HttpAnswer, started_at: float) -> Reply:
         chunk = Chunk(answer.body, read_whole(call.operation))
         usage = chunk.events[0].usage  # reading the events is the judgement whether this is an answer
         now = self._clock.now()
@@ -136,7 +139,7 @@ class OpenAIEndpoint:
             if written > 20:
                 # a moving average over about ten answers
                 self._tokens_per_s += (written / max(0.001, now - started_at) - self._tokens_per_s) * 0.1
-        return Reply.whole(head, chunk, usage, at=now, loop=self._clock.loop)
+        return Reply.whole(self._head(answer), chunk, usage, at=now, loop=self._clock.loop)
 
     def _estimate(self, call: Call, seconds: float) -> Usage:
         """Estimate what an answer cost that nobody waited for: the prompt, and what was written so far."""
@@ -151,9 +154,7 @@ class OpenAIEndpoint:
             made = lease.version.prepared[self._kind] = prepared({**self._headers, **key})
         return made
 
-    def _stream(
-        self, call: Call, answer: HttpAnswer, head: Head, blank: Blank, *, strip_usage: bool
-    ) -> Reply:
+    def _stream(self, call: Call, answer: HttpAnswer, blank: Blank, *, strip_usage: bool) -> Reply:
         rules = StreamRules(
             endpoint=self._spec.name,
             operation=call.operation,
@@ -163,7 +164,7 @@ class OpenAIEndpoint:
             prompt_bytes=len(call.body.raw),
         )
         source = EventStream(answer, rules, call.trail, blank)
-        reply = Reply.fed(head, source, self._clock.loop)
+        reply = Reply.fed(self._head(answer), source, self._clock.loop)
         source.reply = reply
         return reply
 

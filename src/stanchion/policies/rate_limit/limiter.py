@@ -59,14 +59,16 @@ class RateLimit:
         self._calm: Calm | None = None
         self._shown_at = -_SHOWN_EVERY_S
         self._cleared = ""  # which call was asked for and has room, if nothing was taken since
-        self._weighed = ("", 0)  # the charge of the call that was asked for last
+        # what was found of the call that was asked for last: it is asked for before it is sent, and then sent
+        self._weighed = ("", 0)  # its charge
+        self._glanced = ("", 0, 0)  # bytes of its body, and the bound of its charge
 
     def ready_in(self, now: float, call: Call | None) -> float:
         """Say in how many seconds a call could be sent.  0 for one that never can: it is refused when sent."""
         if call is not None and call.operation is Operation.MODELS:
             return 0.0
         calm = self._calm
-        if calm is not None and call is not None and calm.has(now, _most_tokens(call)):
+        if calm is not None and call is not None and calm.has(now, self._most_tokens(call)):
             return 0.0
         mirror = self._mirror(now)
         tokens = self._charge(mirror, call) if call is not None else 1
@@ -92,7 +94,7 @@ class RateLimit:
             return service(call)
         now = self._clock.now()
         calm = self._calm
-        if calm is not None and calm.has(now, tokens := _most_tokens(call)):
+        if calm is not None and calm.has(now, tokens := self._most_tokens(call)):
             return self._in_calm(call, service, calm, calm.take(tokens), now)
         return self._booked(call, service, now)
 
@@ -239,16 +241,18 @@ class RateLimit:
     def _charge(self, mirror: Mirror, call: Call) -> int:
         if not mirror.wants_charge:
             return 1
-        if self._weighed[0] != call.id:  # asked for before it is sent, and then sent: weighed once
+        if self._weighed[0] != call.id:
             tokens = charge(call.body.fields, reserves_output=self._quota.reserves_output)
             self._weighed = (call.id, tokens)
         return self._weighed[1]
 
-
-def _most_tokens(call: Call) -> int:
-    """Return a bound of what a call is charged, for a glance: its bytes, and what images cost."""
-    raw = call.body.raw
-    return len(raw) + IMAGE_TOKENS * raw.count(b"image")
+    def _most_tokens(self, call: Call) -> int:
+        """Return a bound of what a call is charged, for a glance: its bytes, and what images cost."""
+        raw = call.body.raw
+        glanced, size = self._glanced, len(raw)
+        if glanced[0] != call.id or glanced[1] != size:
+            glanced = self._glanced = (call.id, size, size + IMAGE_TOKENS * raw.count(b"image"))
+        return glanced[2]
 
 
 def _refusals(call: Call, endpoint: str) -> int:
