@@ -23,6 +23,8 @@ from stanchion.stores.ledger import FORGET_MOST, LedgerStore, Line
 from stanchion.stores.protocols import StoreLost
 
 log = logging.getLogger(__name__)
+# The first line waits for others: a transaction for two or three would cost a call twice as much.
+_GATHER_S = 0.1
 _BATCH_MOST = 200  # lines in one transaction: writing them down takes the loop a millisecond
 _AGAIN_S = 1.0  # seconds until a lost store is asked again
 _FORGET_S = 600.0  # seconds between two looks for lines that are too old
@@ -64,7 +66,7 @@ class Ledger:
             return
         self._waiting.append(line)
         if not self._posted:
-            self._wake()
+            self._soon(_GATHER_S)
 
     async def aclose(self) -> None:
         """Try once more to write what waits, and close the store."""
@@ -73,43 +75,53 @@ class Ledger:
             self._alarm = None
         try:
             async with asyncio.timeout(_LAST_S):
-                await self._write_all()
+                while self._waiting:
+                    await self._write_batch()
         except (StoreLost, TimeoutError):
             self._drop(len(self._waiting))
             self._waiting.clear()
         finally:
             await self.store.aclose()
 
+    def _soon(self, after_s: float) -> None:
+        self._posted = True
+        self._alarm = self._clock.set(self._clock.now() + after_s, self._wake)
+
     def _wake(self) -> None:
         self._alarm = None
         self._posted = self._outbox.put(self._write)
 
     async def _write(self) -> None:
-        """Write all that waits, also what is added meanwhile."""
+        """Write what waits; of what is added meanwhile, whole batches."""
         try:
             await self._forget()
-            await self._write_all()  # last: what came meanwhile is not left lying
+            await self._write_batch()
+            while len(self._waiting) >= _BATCH_MOST:
+                await self._write_batch()
         except StoreLost as error:
             if not self._lost.value:
                 self._lost.set(1)
                 log_event(log, logging.ERROR, "ledger.store_lost", why=str(error), waiting=len(self._waiting))
-            self._alarm = self._clock.set(self._clock.now() + _AGAIN_S, self._wake)
+            self._soon(_AGAIN_S)
             return
         except BaseException:
             self._posted = False  # the next line tries again
             raise
         self._posted = False
+        if self._waiting:
+            self._soon(_GATHER_S)
 
-    async def _write_all(self) -> None:
-        while self._waiting:
-            batch = tuple(islice(self._waiting, _BATCH_MOST))
-            await self.store.add(batch)
-            for _ in batch:
-                self._waiting.popleft()
-            self._written.inc(len(batch))
-            if self._lost.value:
-                self._lost.set(0)
-                log_event(log, logging.WARNING, "ledger.store_back", waiting=len(self._waiting))
+    async def _write_batch(self) -> None:
+        batch = tuple(islice(self._waiting, _BATCH_MOST))
+        if not batch:
+            return
+        await self.store.add(batch)
+        for _ in batch:
+            self._waiting.popleft()
+        self._written.inc(len(batch))
+        if self._lost.value:
+            self._lost.set(0)
+            log_event(log, logging.WARNING, "ledger.store_back", waiting=len(self._waiting))
 
     async def _forget(self) -> None:
         """Drop lines that are too old, now and then."""
