@@ -16,6 +16,7 @@ import msgspec
 from stanchion.core.call import Body, Call, Operation
 from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError
+from stanchion.core.later import Later
 from stanchion.core.reply import Reply
 from stanchion.core.secret import Secret
 from stanchion.core.service import Service
@@ -56,7 +57,10 @@ class Engine:
     def __init__(self, loaded: Loaded, *, metrics: Metrics | None = None) -> None:
         self.metrics = metrics or Metrics()
         self.clock = Clock()
-        self._shared = Shared(self.metrics, self.clock, room=Room(self.metrics, self.clock))
+        self._later = Later(self.clock)
+        self.metrics.before_scrape.append(self._later.do)
+        room = Room(self.metrics, self.clock)
+        self._shared = Shared(self.metrics, self.clock, room=room, later=self._later)
         self.loaded = loaded
         self._tasks: asyncio.TaskGroup | None = None
         self._running: set[asyncio.Task[None]] = set()
@@ -119,6 +123,7 @@ class Engine:
                     await self._budgets.aclose()
                 if self.key_exchange is not None:
                     await self.key_exchange.aclose()
+                self._later.do()
                 if self.books is not None:
                     await self.books.aclose()
                 await self._http.aclose()

@@ -8,6 +8,7 @@ import msgspec
 
 from stanchion.core.call import Call
 from stanchion.core.clock import Clock
+from stanchion.core.later import Later
 from stanchion.core.reply import Reply
 from stanchion.core.service import Filter, Service, stack
 from stanchion.engine.settings import Settings
@@ -48,6 +49,7 @@ class Shared(msgspec.Struct, frozen=True):
     spawn: Spawn | None = None  # starts a task the engine owns; without it no calls share a flight
     room: Room | None = None  # who waits and what is open; outlives a reload
     booked: Booked | None = None  # counts the money of each call
+    later: Later | None = None  # does what the end of a call need not wait for
     refuses: Refuses = refuses_none  # models without a price
 
 
@@ -66,7 +68,9 @@ def call_stack(
     balance = Balance(endpoints, settings.balance, clock, room=room)
     limits = shared.caller_limits or CallerLimits(shared.limits, clock, metrics)
     return stack(
-        Record(metrics, clock, shared.booked),  # outermost: refusals and replays are counted and booked too
+        Record(
+            metrics, clock, shared.booked, shared.later
+        ),  # outermost: refusals and replays are counted and booked too
         Deadline(settings.deadline, clock),  # above all that waits: one budget of time
         Validate(),  # a cheap refusal before anything that keeps state
         idempotency,  # above all that asks a provider: one key, one call with all its tries

@@ -14,6 +14,7 @@ from functools import partial
 from stanchion.core.call import Body, Call
 from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError
+from stanchion.core.later import Later
 from stanchion.core.reply import End, Reply
 from stanchion.core.service import Service
 from stanchion.core.usage import CLASSES, Usage
@@ -30,10 +31,17 @@ Booked = Callable[
 class Record:
     """Outermost: one line and one count per call, whatever happens to it."""
 
-    def __init__(self, metrics: Metrics, clock: Clock | None = None, booked: Booked | None = None) -> None:
-        """`booked` is told of every end, to count its money."""
+    def __init__(
+        self,
+        metrics: Metrics,
+        clock: Clock | None = None,
+        booked: Booked | None = None,
+        later: Later | None = None,
+    ) -> None:
+        """`booked` is told of every end, to count its money.  Without `later` all is counted at the end itself."""
         self._metrics = metrics
         self._booked = booked
+        self._later = later
         self._clock = clock or Clock()
         self._open = metrics.calls_open.of()
 
@@ -62,10 +70,17 @@ class Record:
         end: End,
         error: BaseException | None,
     ) -> None:
-        now = self._clock.now()
-        metrics, operation = self._metrics, call.operation.path
-        code = _code(end, error)
         self._open.value -= 1
+        told = partial(self._told, call, started_at, self._clock.now(), reply, end, _code(end, error))
+        if self._later is None:
+            told()
+        else:
+            self._later(told)
+
+    def _told(
+        self, call: Call, started_at: float, now: float, reply: Reply | None, end: End, code: str
+    ) -> None:
+        metrics, operation = self._metrics, call.operation.path
         metrics.calls.of(operation, end.word, code).value += 1
         metrics.call_seconds.of(operation).observe(now - started_at)
         if reply is not None:

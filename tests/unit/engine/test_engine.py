@@ -165,6 +165,7 @@ def test_a_model_nobody_serves_is_counted_as_a_call(tmp_path: Path) -> None:
         async with Engine(loaded(tmp_path, "a", "b")) as engine:
             with pytest.raises(UnknownModel):
                 await engine(chat_call(model="nothing"))
-            assert engine.metrics.calls.of("chat/completions", "failed", "UnknownModel").value == 1
+            labels = {"operation": "chat/completions", "outcome": "failed", "code": "UnknownModel"}
+            assert engine.metrics.registry.get_sample_value("stanchion_calls_total", labels) == 1
 
     asyncio.run(run())
