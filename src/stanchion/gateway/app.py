@@ -70,6 +70,7 @@ class Gateway:
     async def _answer(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the request and answer it; whatever fails before the first byte becomes an HTTP error."""
         call: Call | None = None
+        client, task = self._leaving.follow(receive)
         headers: Mapping[bytes, bytes] = headers_of(scope["headers"])
         try:
             if self.refusing:
@@ -79,22 +80,23 @@ class Gateway:
             try:
                 admitted = self.door.admit(headers, peer, operation)
             except StanchionError:  # before its body is kept; whoever is refused is let finish first
-                await read_body(headers, receive, self.engine.settings.gateway, self._clock, keep=False)
+                await read_body(headers, receive, self.engine.settings.gateway, client, keep=False)
                 raise
-            raw = await read_body(headers, receive, self.engine.settings.gateway, self._clock)
+            raw = await read_body(headers, receive, self.engine.settings.gateway, client)
             peer = self.door.address(headers, peer)
             pepper = self.engine.keys.pepper  # the same for all who share the key book
             call = read_call(operation, raw, headers, self._clock.now(), peer=peer, pepper=pepper)
             call = admitted.sign(call)
             skip = last_event_id(headers) if call.stream else 0
-        except ClientLeft:
-            return
-        except StanchionError as error:
+        except BaseException as error:
+            client.done()
+            if isinstance(error, ClientLeft):
+                return
+            if not isinstance(error, StanchionError):
+                raise
             await self._refuse(send, call, error)
             return
-        task = asyncio.current_task(self._clock.loop)
-        assert task is not None  # noqa: S101 - a server runs a request in a task
-        client = self._leaving.follow(receive, task)
+        client.has_sent()
         self.open.add(task)
         answering = self._stream(call, skip, send) if call.stream else self._whole(call, send)
         del headers, scope, raw, call  # a stream would keep the request to its end: 5 KB

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from stanchion.core.call import PRIORITY_HEADER, Body, Call, Operation, Priority, json_call, read_priority
-from stanchion.core.clock import Clock
 from stanchion.core.errors import CallerError, InvalidCall
 from stanchion.engine.settings import GatewayOptions
 from stanchion.rules.cache_control import CacheAsked, read_cache_control
@@ -27,11 +27,25 @@ class ClientLeft(Exception):
     """The client went away before its request was complete."""
 
 
+class Sender(Protocol):
+    """Who sends a request, and may be slow."""
+
+    late: bool  # it was too slow, and the task that reads was cancelled for it
+
+    def within(self, seconds: float) -> None:
+        """Cancel the task that reads, if it still waits in so many seconds."""
+        ...
+
+    def forgive(self) -> None:
+        """Take the cancellation back: it was noticed."""
+        ...
+
+
 async def read_body(
     headers: Mapping[bytes, bytes],
     receive: Receive,
     options: GatewayOptions,
-    clock: Clock,
+    sender: Sender,
     *,
     keep: bool = True,
 ) -> bytes:
@@ -49,8 +63,8 @@ async def read_body(
     parts, size = list[bytes](), 0
     try:
         while True:
-            with clock.timeout_at(clock.now() + options.body_wait_s):
-                message = await receive()
+            sender.within(options.body_wait_s)
+            message = await receive()
             if message["type"] != "http.request":
                 raise ClientLeft
             piece = message.get("body", b"")
@@ -61,7 +75,10 @@ async def read_body(
                 raise _too_long(most)
             if not message.get("more_body", False):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
-    except TimeoutError:
+    except asyncio.CancelledError:
+        if not sender.late:
+            raise
+        sender.forgive()
         raise InvalidCall(
             f"the request body did not come within {options.body_wait_s:g} s", status=408, code="body_timeout"
         ) from None

@@ -73,7 +73,7 @@ def repeatable(operation: Operation, fields: Mapping[str, Any]) -> bool:
     """
     if operation.path in _ALWAYS_ALIKE:
         return True
-    if not may_be_shared(operation, fields) or not (_is_zero(fields.get("temperature")) or _has_seed(fields)):
+    if not (_is_zero(fields.get("temperature")) or _has_seed(fields)) or not may_be_shared(operation, fields):
         return False
     if fields.get("web_search_options") is not None or not _own_tools(fields.get("tools")):
         return False
