@@ -16,7 +16,7 @@ from stanchion.stores.protocols import StoreLost
 from stanchion.stores.question import Question, heard
 
 _RESERVE = "SELECT stanchion_reserve_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-_SETTLE = "SELECT stanchion_settle_1($1, $2, $3, $4)"
+SETTLE = "SELECT stanchion_settle_1($1, $2, $3, $4)"
 _RENEW = "SELECT stanchion_renew_1($1, $2, $3, $4)"
 _SPEND = "SELECT stanchion_spend_1($1, $2, $3, $4)"
 _SPENT = "SELECT stanchion_spent_1($1, $2)"
@@ -45,7 +45,7 @@ class PostgresBudgets:
             if answer.granted:
                 gone = Settlement(holder, tuple([Charge(hold.purse, 0) for hold in holds]))
                 with suppress(StoreLost):  # then its lease runs out
-                    self._database.send(_SETTLE, *_settle([gone]))
+                    self._database.send(SETTLE, *settle_values([gone]))
 
         future = asyncio.get_running_loop().create_future()
         self._waiting.append(Question(_Asked(holder, holds, ttl_s), future, undo))
@@ -79,12 +79,12 @@ class PostgresBudgets:
             rest: list[float] = asked.result()
             for each in together:
                 count = len(each.asked.holds)
-                each.answered(_read(rest[: 2 + 3 * count]))
+                each.answered(read_reserved(rest[: 2 + 3 * count]))
                 rest = rest[2 + 3 * count :]
         self._ask()
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
-        await self._database.value(_SETTLE, *_settle(settlements))
+        await self._database.value(SETTLE, *settle_values(settlements))
 
     async def renew(self, leases: Sequence[Lease], ttl_s: float) -> None:
         rows = [(lease.holder, purse) for lease in leases for purse in lease.purses]
@@ -112,7 +112,8 @@ class PostgresBudgets:
         await self._database.aclose()
 
 
-def _settle(settlements: Sequence[Settlement]) -> tuple[object, ...]:
+def settle_values(settlements: Sequence[Settlement]) -> tuple[object, ...]:
+    """Write what stanchion_settle_1 reads."""
     rows = [(each.holder, charge) for each in settlements for charge in each.charges]
     return (
         [holder for holder, _ in rows],
@@ -139,7 +140,8 @@ def _reserve(asked: Sequence[_Asked]) -> tuple[object, ...]:
     )
 
 
-def _read(answer: Sequence[float]) -> Reserved:
+def read_reserved(answer: Sequence[float]) -> Reserved:
+    """Read what stanchion_reserve_1 says of one holder."""
     return Reserved(
         bool(answer[0]),
         int(answer[1]),

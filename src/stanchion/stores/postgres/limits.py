@@ -10,7 +10,7 @@ from stanchion.stores.postgres.database import Database
 from stanchion.stores.protocols import Change, Slot, StoreLost, Take, Taken, giving_back
 
 _TAKE = "SELECT stanchion_take_1($1, $2, $3, $4, $5, $6, $7)"
-_CHANGE = "SELECT stanchion_change_1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+CHANGE = "SELECT stanchion_change_1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 _BEAT = "SELECT stanchion_beat_1($1, $2, $3, $4)"
 
 
@@ -25,8 +25,8 @@ class PostgresLimits:
             """Give back what a caller took that left meanwhile."""
             if answer[0] == 0.0:
                 with suppress(StoreLost):  # then the slots expire
-                    gone = _change(giving_back(takes), [slot.name for slot in slots], holder)
-                    self._database.send(_CHANGE, *gone)
+                    gone = change_values(giving_back(takes), [slot.name for slot in slots], holder)
+                    self._database.send(CHANGE, *gone)
 
         answer: list[float] = await self._database.value(
             _TAKE,
@@ -43,7 +43,7 @@ class PostgresLimits:
         return Taken(answer[0], answer[1], tuple(answer[2:cut]), tuple(answer[cut:]))
 
     async def change(self, changes: Sequence[Change], free: Sequence[str], holder: str) -> None:
-        await self._database.value(_CHANGE, *_change(changes, free, holder))
+        await self._database.value(CHANGE, *change_values(changes, free, holder))
 
     async def beat(self, group: str, member: str, ttl_s: float) -> int:
         return await self._database.value(_BEAT, group, member, ttl_s, FORGET_S)
@@ -52,7 +52,8 @@ class PostgresLimits:
         await self._database.aclose()
 
 
-def _change(changes: Sequence[Change], free: Sequence[str], holder: str) -> tuple[object, ...]:
+def change_values(changes: Sequence[Change], free: Sequence[str], holder: str) -> tuple[object, ...]:
+    """Write what stanchion_change_1 reads."""
     seen = [change.seen for change in changes]
     return (
         [change.meter for change in changes],
