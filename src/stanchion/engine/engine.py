@@ -213,7 +213,7 @@ class Engine:
         if not settings.budgets or self.books is None:
             return None
         if self._budgets is None:
-            self._budgets = CommonBudgets(settings, self.clock, self.metrics, self.outbox)
+            self._budgets = CommonBudgets(settings, self.clock, self.metrics, self.outbox, self._common)
             self.spawn(self._budgets.run())
         return self._budgets.policy(settings, catalog, self.books.prices)
 

@@ -17,13 +17,15 @@ from stanchion.stores.protocols import StoreLost
 class LeasedAdmissions:
     """The admissions of one replica."""
 
-    def __init__(
-        self, remote: Admissions, limits: LeasedLimits, budgets: LeasedBudgets | None = None
-    ) -> None:
-        """`budgets`: those of the same store; None where there are none."""
+    def __init__(self, remote: Admissions, limits: LeasedLimits) -> None:
         self._remote = remote
         self._limits = limits
+        self._budgets: LeasedBudgets | None = None
+
+    def use(self, budgets: LeasedBudgets) -> LeasedAdmissions:
+        """Ask for money too: `budgets` are those of the same store."""
         self._budgets = budgets
+        return self
 
     async def admit(self, parts: Sequence[Part], money: Money | None, holder: str) -> Admitted:
         """Take from the store, or from this replica's share.  Raises StoreLost where no share may be spent."""

@@ -23,6 +23,7 @@ from stanchion.core.service import Endpoint, Outlook
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.balance.line import Line, Room
 from stanchion.rules.endpoint_choice import Candidate, choose
+from stanchion.stores.dues import paid
 
 Endpoints = Callable[[str], Sequence[tuple[Endpoint, float]]]  # a target's endpoints with their weights
 
@@ -139,6 +140,7 @@ class Balance:
         """Wait for the call's turn, then ask.  Cancel: its place, or its turn, is the next one's."""
         if not endpoints:
             raise Unavailable("there is no endpoint for this call")
+        call = await paid(call)  # who may not call at all is told so before it stands in line
         rest_most_s = call.option(BalanceOptions, self._options).wait_most_s
         waiter = self._line(endpoints).join(call, rest_most_s, front=front)
         while True:

@@ -62,7 +62,10 @@ class Running:
         if self._limit is None:
             return call
         body = call.body
-        return call.having(body=body.having(**limited(body.fields, self._limits, self._limit)))
+        fields = limited(body.fields, self._limits, self._limit)
+        if all(body.fields.get(name) == value for name, value in fields.items()):
+            return call
+        return call.having(body=body.having(**fields))
 
 
 class Tokens:
