@@ -39,6 +39,7 @@ from stanchion.observe.metrics import Metrics
 from stanchion.policies.balance import Room
 from stanchion.policies.budget import Budget
 from stanchion.policies.caller_limits import CallerLimits
+from stanchion.policies.hedge import Learned
 from stanchion.policies.idempotency import Idempotency
 from stanchion.providers.http import HttpClient
 from stanchion.providers.key_check import check_key as ask_models
@@ -56,7 +57,9 @@ class Engine:
     def __init__(self, loaded: Loaded, *, metrics: Metrics | None = None) -> None:
         self.metrics = metrics or Metrics()
         self.clock = Clock()
-        self._shared = Shared(self.metrics, self.clock, room=Room(self.metrics, self.clock))
+        self._shared = Shared(
+            self.metrics, self.clock, room=Room(self.metrics, self.clock), learned=Learned()
+        )
         self.loaded = loaded
         self._tasks: asyncio.TaskGroup | None = None
         self._running: set[asyncio.Task[None]] = set()

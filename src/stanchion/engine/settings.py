@@ -17,6 +17,7 @@ from stanchion.policies.cache import CacheOptions
 from stanchion.policies.coalesce import CoalesceOptions
 from stanchion.policies.deadline import DeadlineOptions
 from stanchion.policies.gather import GatherOptions
+from stanchion.policies.hedge import HedgeOptions
 from stanchion.policies.idempotency import IdempotencyOptions
 from stanchion.policies.priced import PricingOptions
 from stanchion.policies.rate_limit import RateLimitOptions
@@ -66,6 +67,7 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     resume: ResumeOptions | None = None
     attempt_timeout: AttemptTimeoutOptions | None = None
     gather: GatherOptions | None = None
+    hedge: HedgeOptions | None = None
 
 
 class PriceSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +152,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     balance: BalanceOptions = BalanceOptions()
     line: LineOptions = LineOptions()
     gather: GatherOptions = GatherOptions()
+    hedge: HedgeOptions = HedgeOptions()
     rate_limit: RateLimitOptions = RateLimitOptions()
     idempotency: IdempotencyOptions = IdempotencyOptions()
     cache: CacheOptions = CacheOptions()
@@ -178,6 +181,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "balance": BalanceOptions,
     "line": LineOptions,
     "gather": GatherOptions,
+    "hedge": HedgeOptions,
     "rate_limit": RateLimitOptions,
     "idempotency": IdempotencyOptions,
     "cache": CacheOptions,
@@ -195,4 +199,4 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "prices": PriceSettings,
     "budgets": BudgetSettings,
 }
-ROUTE_SECTIONS = ("deadline", "retry", "resume", "attempt_timeout", "gather")
+ROUTE_SECTIONS = ("deadline", "retry", "resume", "attempt_timeout", "gather", "hedge")

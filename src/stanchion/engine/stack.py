@@ -23,6 +23,7 @@ from stanchion.policies.deadline import Deadline
 from stanchion.policies.fallback import Fallback, Route
 from stanchion.policies.gather import Gather
 from stanchion.policies.health import Health
+from stanchion.policies.hedge import Hedge, Learned
 from stanchion.policies.idempotency import Idempotency
 from stanchion.policies.places import Places
 from stanchion.policies.priced import Priced, Refuses, refuses_none
@@ -47,6 +48,7 @@ class Shared(msgspec.Struct, frozen=True):
     home: HomeOf = anywhere  # where a call goes first
     spawn: Spawn | None = None  # starts a task the engine owns; without it no calls share a flight
     room: Room | None = None  # who waits and what is open; outlives a reload
+    learned: Learned | None = None  # how long answers take to begin; outlives a reload
     booked: Booked | None = None  # counts the money of each call
     refuses: Refuses = refuses_none  # models without a price
 
@@ -80,8 +82,29 @@ def call_stack(
         ),  # above balance: the next try may take another endpoint
         *(() if budget is None else (Again(budget),)),  # below retry: each further attempt is held too
         Gather(settings.gather),  # below retry: a stream that was cut while gathering is tried again
+        # below gather: a stream that is gathered has a first chunk too; above balance: the second takes another key
+        *_hedging(settings, shared, balance, budget),
         service=balance,
     )
+
+
+def _hedging(settings: Settings, shared: Shared, balance: Balance, budget: Budget | None) -> list[Filter]:
+    """What makes second attempts, where any call may have one."""
+    options = (settings.hedge, *(each.hedge for each in settings.routes.values() if each.hedge is not None))
+    if shared.spawn is None or not any(each.on for each in options):
+        return []
+    hold = budget.beside if budget is not None else None
+    return [
+        Hedge(
+            settings.hedge,
+            balance.beside,
+            shared.spawn,
+            shared.clock,
+            shared.metrics,
+            learned=shared.learned,
+            hold=hold,
+        )
+    ]
 
 
 def _sharing(settings: Settings, shared: Shared) -> list[Filter]:
@@ -117,6 +140,8 @@ class EndpointStack:
         provider_settings = settings.providers.get(name.partition("/")[0])
         self._places = Places(provider_settings.open_most if provider_settings is not None else 0)
         self._model = model
+        # two providers may be one, under two names
+        self.key = f"{key.spec.base_url} {key.spec.place}" if key is not None else name.partition("/")[0]
         self._key = key  # its quarantine stands beside health: it is one for all models
         self._wakes: list[Callable[[], None]] = []  # for the key, which outlives this endpoint
         self._health = Health(name, settings.health, metrics, clock, keyed=key is not None)

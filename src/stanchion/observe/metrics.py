@@ -151,6 +151,12 @@ class Metrics(Collector):
         self.retries = Tallies("stanchion_retries", "What was decided after a failed attempt", ("decision",))
         self.fallbacks = Tallies("stanchion_fallbacks", "Calls passed on to a later target")
         self.resumes = Tallies("stanchion_resumes", "What became of streams that were cut", ("decision",))
+        self.hedges = Tallies(
+            "stanchion_hedges", "Second attempts beside late ones, by what became of them", ("outcome",)
+        )
+        self.hedges_refused = Tallies(
+            "stanchion_hedges_refused", "Late attempts that got no second one beside them", ("reason",)
+        )
         self.breaker_open = Tallies(
             "stanchion_breaker_open", "1 while an endpoint's breaker is not closed", ("endpoint",), gauge=True
         )

@@ -218,6 +218,17 @@ class Budget:
                 raise self._exceeded(running, reserved, amount, self._wall())
             running.used = used
 
+    async def beside(self, call: Call) -> bool:
+        """Hold once more what a call may cost, for an attempt beside another; False if there is too little.
+
+        Raises Unavailable where the store is lost and nothing may be spent.
+        """
+        running = self.running.get(call.id)
+        if running is None:
+            return True
+        amount = running.amount
+        return (await self.reserve(running, amount, amount)).granted
+
     def cost(self, trail: Trail, running: Running) -> int:
         """Return what all attempts of a call cost so far."""
         bound = running.bound
