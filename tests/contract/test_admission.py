@@ -142,11 +142,11 @@ async def test_a_caller_cancelled_meanwhile_leaves_nothing_taken(place: Place) -
             gone = [Change("caller", cost_s=-10.0), Change("quota", cost_s=-10.0)]
             await store.limits.change(gone, ["open"], f"h{turns}")
 
-    async def left() -> tuple[list[float], tuple[int, int]]:
-        return await standing(store)
+    async def left() -> tuple[float, list[float], tuple[int, int]]:
+        free = await store.limits.take((), [slot()], "next")
+        return free.wait_s, *await standing(store)
 
-    await until(lambda found: found == ([0.0, 0.0], (0, 0)), left)
-    assert (await store.limits.take((), [slot()], "next")).wait_s == 0.0
+    await until(lambda found: found == (0.0, [0.0, 0.0], (0, 0)), left)
 
 
 async def test_two_stores_are_asked_in_turn_and_give_back_what_the_other_refused(place: Place) -> None:

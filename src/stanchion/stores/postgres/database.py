@@ -24,11 +24,11 @@ _WAITING_MOST = 20_000  # beyond it a question is refused: the server is too slo
 _CLOSE_S = 2.0
 _SET_UP_LOCK = 0x7374616E6368696F  # any number, the same for all replicas
 _SET_UP_S = 10.0
-# files of tables and functions, in order, each with the function that it makes last: where that is, all of it is
+# files of tables and functions, in order, each with the function that came to it last: where that is, all of it is
 _PARTS = {
     "set_up": "stanchion_pepper_1",
     "callers": "stanchion_callers_write_1",
-    "budgets": "stanchion_spent_1",
+    "budgets": "stanchion_hold_1",
     "admission": "stanchion_admit_1",
     "ledger": "stanchion_ledger_add_1",
 }
