@@ -23,6 +23,7 @@ from stanchion.stores.ledger import COUNTS, Line
 from stanchion.wire.usage import read_tier
 
 Post = Callable[[Line], None]
+SEMANTIC = "semantic-cache"  # the "provider" of answers that were given to a question that means the same
 _NAMES_MOST = 10_000  # endpoints, and callers without a key, that one process keeps apart
 _TEXT_MOST = 200  # characters of a name: callers choose some
 _TOKENS_MOST = 10**9  # of one attempt and class: more is nonsense, and sums of it would not fit
@@ -86,7 +87,8 @@ class Accounts:
                 self._other(facts, number, attempt, 0)
         trail.late = partial(self._late, facts)
         if last is None and reply is not None:  # answered without a provider of its own
-            last = Attempt(reply.head.endpoint, reply.head.model, 0.0)
+            near = reply.head.cache == "semantic"  # counted apart, as if from a provider of that name
+            last = Attempt(SEMANTIC if near else reply.head.endpoint, reply.head.model, 0.0)
         counts = {
             "calls": 1,
             "failed": end is End.FAILED,

@@ -13,6 +13,7 @@ import msgspec
 from stanchion.core.errors import SettingsError
 from stanchion.core.usage import CLASSES
 from stanchion.engine.budget_checks import check_budgets
+from stanchion.engine.meaning import check_semantic_cache
 from stanchion.engine.settings import ROUTE_SECTIONS, SECTIONS, ProviderSettings, RouteSettings, Settings
 from stanchion.keys.options import KeySettings
 from stanchion.keys.places import check_key, variable_is_set
@@ -58,6 +59,7 @@ def check(settings: Settings, environ: Mapping[str, str]) -> None:
     _check_proxies(settings)
     _check_prices(settings)
     check_budgets(settings)
+    check_semantic_cache(settings)
     _check_ca_file(settings)
     _check_stores(settings)
     for name, route in settings.routes.items():

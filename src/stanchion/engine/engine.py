@@ -25,6 +25,7 @@ from stanchion.engine.caching import open_tiers
 from stanchion.engine.catalog import Catalog, ReadKeys
 from stanchion.engine.common_limits import CommonLimits
 from stanchion.engine.config import Loaded
+from stanchion.engine.meaning import Meanings
 from stanchion.engine.outbox import Outbox
 from stanchion.engine.quotas import quota_of
 from stanchion.engine.settings import Settings
@@ -77,6 +78,7 @@ class Engine:
         self.keys.quota = self._quota_left
         self._cache = open_tiers(settings, self.clock, self.metrics, self.outbox)
         self._shared = msgspec.structs.replace(self._shared, cache=self._cache, spawn=self.spawn)
+        self._meanings = Meanings(self, self.clock, self.metrics)
         self._key_watch = KeyWatch(self.keys, self.clock, self.check_key)
         self._common: CommonLimits | None = None  # limits that are kept together with other processes
         self._budgets: CommonBudgets | None = None  # money that is kept together with other processes
@@ -117,6 +119,7 @@ class Engine:
             finally:
                 if self._common is not None:
                     await self._common.aclose()
+                self._meanings.close()
                 await self._cache.aclose()
                 if self._budgets is not None:
                     await self._budgets.aclose()
@@ -194,7 +197,8 @@ class Engine:
         catalog = Catalog(settings, self.loaded.environ, self._endpoint, self.keys.slot, read)
         if older is not None:
             catalog.adopt(older)
-        self._shared = msgspec.structs.replace(self._shared, home=catalog.home)
+        meaning = self._meanings.take(settings.semantic_cache)
+        self._shared = msgspec.structs.replace(self._shared, home=catalog.home, meaning=meaning)
         self._service: Service = call_stack(
             settings,
             self._shared,

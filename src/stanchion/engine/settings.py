@@ -23,6 +23,7 @@ from stanchion.policies.priced import PricingOptions
 from stanchion.policies.rate_limit import RateLimitOptions
 from stanchion.policies.resume import ResumeOptions
 from stanchion.policies.retry import RetryOptions
+from stanchion.policies.semantic_cache import SemanticCacheOptions
 from stanchion.providers.http import HttpOptions
 from stanchion.rules.breaker import BreakerOptions
 
@@ -156,6 +157,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit: RateLimitOptions = RateLimitOptions()
     idempotency: IdempotencyOptions = IdempotencyOptions()
     cache: CacheOptions = CacheOptions()
+    semantic_cache: SemanticCacheOptions = SemanticCacheOptions()
     coalesce: CoalesceOptions = CoalesceOptions()
     budget: BudgetOptions = BudgetOptions()
     http: HttpOptions = HttpOptions()
@@ -185,6 +187,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "rate_limit": RateLimitOptions,
     "idempotency": IdempotencyOptions,
     "cache": CacheOptions,
+    "semantic_cache": SemanticCacheOptions,
     "coalesce": CoalesceOptions,
     "budget": BudgetOptions,
     "http": HttpOptions,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 
@@ -16,7 +17,7 @@ from stanchion.observe.metrics import Metrics
 from stanchion.policies.attempt_timeout import AttemptTimeout
 from stanchion.policies.balance import Balance, Endpoints, Room
 from stanchion.policies.budget import Again, Budget
-from stanchion.policies.cache import Cache, CacheFill
+from stanchion.policies.cache import Cache, CacheFill, replay_near
 from stanchion.policies.caller_limits import CallerLimits
 from stanchion.policies.coalesce import Coalesce, Spawn
 from stanchion.policies.deadline import Deadline
@@ -31,6 +32,7 @@ from stanchion.policies.rate_limit import NO_QUOTA, Quota, RateLimit, SharedLimi
 from stanchion.policies.record import Booked, Record
 from stanchion.policies.resume import Resume
 from stanchion.policies.retry import Retry
+from stanchion.policies.semantic_cache import Meaning, SemanticCache
 from stanchion.policies.trace_attempt import TraceAttempt
 from stanchion.policies.validate import Validate
 from stanchion.rules.cache_key import HomeOf, anywhere
@@ -46,6 +48,7 @@ class Shared(msgspec.Struct, frozen=True):
     caller_limits: CallerLimits | None = None  # outlives a reload, as the room does
     cache: TieredCache | None = None  # answers that are kept
     home: HomeOf = anywhere  # where a call goes first
+    meaning: Meaning | None = None  # which questions mean the same; outlives a reload
     spawn: Spawn | None = None  # starts a task the engine owns; without it no calls share a flight
     room: Room | None = None  # who waits and what is open; outlives a reload
     learned: Learned | None = None  # how long answers take to begin; outlives a reload
@@ -113,12 +116,34 @@ def _sharing(settings: Settings, shared: Shared) -> list[Filter]:
     filters = list[Filter]()
     if store is not None:
         # on top: a hit waits for nobody; also where it is off, for callers who want nothing but what is kept
-        filters.append(Cache(settings.cache, store, home, metrics))
+        near = _near(settings, shared, store)
+        answers = bool(near) and settings.semantic_cache.mode == "on"
+        filters.append(Cache(settings.cache, store, home, metrics, last=not answers))
+        filters += near  # below: it looks where no answer is kept to the very same call
     if shared.spawn is not None and settings.coalesce.on:
         filters.append(Coalesce(settings.coalesce, home, shared.spawn, clock, metrics))
     if store is not None and settings.cache.use != "off":  # below: of many twins one is written down
         filters.append(CacheFill(settings.cache, store, home, clock, metrics))
     return filters
+
+
+def _near(settings: Settings, shared: Shared, store: TieredCache) -> list[Filter]:
+    """What gives one answer to questions that mean the same, where that is wanted."""
+    options, meaning = settings.semantic_cache, shared.meaning
+    if options.mode == "off" or settings.cache.use == "off" or meaning is None or shared.spawn is None:
+        return []
+    return [
+        SemanticCache(
+            options,
+            meaning,
+            store,
+            replay=partial(replay_near, settings.cache),
+            home=shared.home,
+            spawn=shared.spawn,
+            clock=shared.clock,
+            metrics=shared.metrics,
+        )
+    ]
 
 
 class EndpointStack:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FIRST_ROWS = 4  # most scopes stay small
+_BLOCK = 1000  # rows; larger products are shared between threads, and took 3.5 ms in place of 0.4
 _ENTRY_BYTES = 256  # beside the vector: its key, twice, and when it was added
 
 
@@ -125,8 +126,11 @@ class _Scope:
 
     def find(self, row: NDArray[np.float32], after: float, before: float) -> Near | None:
         count = len(self.keys)
-        at = self._at[:count]
-        near = np.where((at > after) & (at <= before), self.rows[:count] @ row, np.float32(-2))
+        at, near = self._at[:count], np.empty(count, np.float32)
+        for begin in range(0, count, _BLOCK):
+            end = min(begin + _BLOCK, count)
+            np.dot(self.rows[begin:end], row, out=near[begin:end])
+        near[(at <= after) | (at > before)] = -2
         place = int(near.argmax())
         similarity = float(near[place])
         return Near(self.keys[place], min(similarity, 1.0)) if similarity > -2 else None
