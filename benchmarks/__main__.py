@@ -21,7 +21,6 @@ from benchmarks import (
     money,
     quota,
     semantic,
-    semantic,
     simulator,
 )
 from benchmarks.figures import Row, Run
@@ -43,7 +42,6 @@ ROWS: dict[str, Callable[[Run], list[Row]]] = {
     "quota": quota.rows,
     "common-limits": common_limits.rows,
     "cache": cache.rows,
-    "semantic": semantic.rows,
     "semantic": semantic.rows,
     "ledger": ledger.rows,
     "money": money.rows,
