@@ -119,7 +119,7 @@ def _beside(
     with ExitStack() as stack:
         try:
             peer = _Peer(stack.enter_context(start()))
-        except Failed as error:
+        except (Failed, OSError) as error:
             peer = _Peer[Running](None, f"LiteLLM's {part} did not start: {str(error)[:200]}")
             run.say(f"{peer.note} {' '.join(getattr(error, '__notes__', ()))[-600:]}")
         yield peer

@@ -1,6 +1,6 @@
 """LiteLLM's library that answers out of its cache in memory, in a process of its interpreter.
 
-`python -m benchmarks.cache_litellm_worker`; an order is {"calls": 1500, "base_url": ...}: CPU per hit.
+`python -m benchmarks.cache_litellm_worker`; it says when it is ready; an order is {"calls": 1500, "base_url": ...}: CPU per hit.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ async def hits(calls: int, base_url: str) -> dict[str, float]:
 async def obey() -> None:
     """Take orders from stdin until it ends."""
     litellm.cache = litellm.Cache(type="local")
+    print(json.dumps({"ready": True}), flush=True)
     for line in iter(sys.stdin.readline, ""):
         print(json.dumps(await hits(**json.loads(line))), flush=True)
 

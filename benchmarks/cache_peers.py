@@ -28,6 +28,7 @@ def library() -> Generator[Worker]:
     """Run its library."""
     words = [str(python_of("litellm")), "-m", "benchmarks.cache_litellm_worker"]
     with worker(words, core=0, env=_environment()) as running:
+        running.answer()  # it has loaded
         yield running
 
 
