@@ -18,7 +18,9 @@ from benchmarks import (
     ledger,
     library,
     line,
+    money,
     quota,
+    semantic,
     simulator,
 )
 from benchmarks.figures import Row, Run
@@ -40,7 +42,9 @@ ROWS: dict[str, Callable[[Run], list[Row]]] = {
     "quota": quota.rows,
     "common-limits": common_limits.rows,
     "cache": cache.rows,
+    "semantic": semantic.rows,
     "ledger": ledger.rows,
+    "money": money.rows,
 }
 
 
@@ -60,13 +64,13 @@ def main(only: tuple[str, ...], quick: bool, runs: int | None, peers: str, file:
     beside = tuple(filter(None, (each.strip() for each in peers.split(","))))
     if unknown := set(beside) - set(NAMES):
         raise click.BadParameter(f"unknown: {', '.join(sorted(unknown))}", param_hint="--peers")
-    run = Run(runs or (3 if quick else 5), quick, beside, console.print)
+    missing = install(beside)
+    for peer, why in missing.items():
+        console.print(f"[red]{peer} could not be installed:[/] {why}")
+    there = tuple(each for each in beside if each not in missing)
+    run = Run(runs or (3 if quick else 5), quick, there, missing, console.print)
     rows: list[Row] = []
-    failed = False
-    try:
-        install(beside)
-    except Failed as error:
-        raise click.ClickException(str(error)) from None
+    failed = bool(missing)
     for name in only or ROWS:
         with console.status(f"{name} ..."):
             try:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import statistics
 import urllib.request
-from collections.abc import Callable
-from contextlib import ExitStack
-from typing import Literal
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from tempfile import TemporaryDirectory
+from typing import Generic, Literal, TypeVar
 
+import msgspec
+
+from benchmarks import cache_peers
 from benchmarks.figures import Row, Run, interleaved, ratio_row
 from benchmarks.machine import PYTHON, cpu_s, free_port
 from benchmarks.payloads import KEY
@@ -16,7 +20,8 @@ from benchmarks.processes import Failed, Worker, environment, python, server, wo
 
 Streams = Literal["alike", "different"]
 _STREAMS = 200
-_HIT_MOST_US, _ALIKE_MOST = 40.0, 0.3
+_HIT_MOST_US, _HIT_LEAST_PER_S, _ALIKE_MOST = 40.0, 6_000.0, 0.3
+_CONNECTIONS = 64
 _TICK_MS = 20  # between two events of a stream: each is a read of its own, and nothing queues
 
 
@@ -29,9 +34,7 @@ def rows(run: Run) -> list[Row]:
             stack.enter_context(server(words, each, core=1))
         inside = stack.enter_context(worker(python("benchmarks.cache_worker"), core=0))
         load = stack.enter_context(worker(python("benchmarks.cache_worker"), core=1))
-        found = [_hits(run, inside, port)]
-        with _gateway(port) as (served, pid):
-            found.append(_gateway_hits(run, load, served, pid))
+        found = [_hits(run, inside, port), _gateway_hits(run, load, port)]
         found.append(_alike(run, tick_port, "client", lambda which: _own_cpu(inside, tick_port, which)))
         with _gateway(tick_port, STANCHION_CACHE_USE="off") as (served, pid):
             found.append(
@@ -41,23 +44,126 @@ def rows(run: Run) -> list[Row]:
 
 
 def _hits(run: Run, inside: Worker, port: int) -> Row:
-    order = {"do": "hits", "calls": run.times(30_000), "base_url": f"http://127.0.0.1:{port}/v1"}
-    figures = [inside.ask(**order)["cpu_us"] for _ in range(run.runs + 1)][1:]
-    return _row("cache hit, client: CPU per call", figures, "a kept answer of 1 KB, its text and usage read")
+    base_url = f"http://127.0.0.1:{port}/v1"
+
+    def ours() -> float:
+        return inside.ask(do="hits", calls=run.times(30_000), base_url=base_url)["cpu_us"]
+
+    with _beside(run, "library", cache_peers.library) as peer:
+        theirs = None
+        if peer.running is not None:
+            asked = peer.running
+            theirs = lambda: asked.ask(calls=run.times(3_000), base_url=base_url)["cpu_us"]  # noqa: E731
+        # each turn of ours is a client of its own, whose first call is not in the figure
+        mine, other = _in_turns(run, port, ours, theirs, asked=run.runs)
+    return _hit_row(
+        "cache hit, client: CPU per call",
+        "µs",
+        mine,
+        other,
+        most=_HIT_MOST_US,
+        notes=("a kept answer of 1 KB, its text and usage read", peer.note),
+    )
 
 
-def _gateway_hits(run: Run, load: Worker, port: int, pid: int) -> Row:
-    figures = list[float]()
-    for _ in range(run.runs + 1):
+def _gateway_hits(run: Run, load: Worker, port: int) -> Row:
+    def of_a_core(served: int, pid: int, calls: int) -> float:
+        """What a core answers in a second: the calls over the CPU time that they took."""
         before = cpu_s(pid)
-        calls = load.ask(do="load_hits", port=port, calls=run.times(12_000), connections=64)["calls"]
-        figures.append((cpu_s(pid) - before) / calls * 1e6)
-    return _row("cache hit, gateway: CPU per call", figures[1:], "64 connections; HTTP included", most=None)
+        load.ask(do="load_hits", port=served, calls=calls, connections=_CONNECTIONS)
+        return calls / (cpu_s(pid) - before)
+
+    def proxy() -> AbstractContextManager[tuple[int, int]]:
+        return cache_peers.proxy(f"http://127.0.0.1:{port}/v1")
+
+    with _gateway(port) as served, _beside(run, "proxy", proxy) as peer:
+        theirs = None
+        if peer.running is not None:
+            asked = peer.running
+            theirs = lambda: of_a_core(*asked, run.times(900))  # noqa: E731
+        mine, other = _in_turns(run, port, lambda: of_a_core(*served, run.times(12_000)), theirs)
+    each_us = f"{1e6 / statistics.median(mine):.0f} µs of CPU each"
+    if other:
+        each_us += f", LiteLLM's {1e6 / statistics.median(other):,.0f}"
+    return _hit_row(
+        "cache hit, gateway: on a core",
+        "/s",
+        mine,
+        other,
+        least=_HIT_LEAST_PER_S,
+        notes=(f"{_CONNECTIONS} connections; HTTP and the ledger included; {each_us}", peer.note),
+    )
 
 
-def _row(name: str, figures: list[float], note: str, most: float | None = _HIT_MOST_US) -> Row:
-    figure = statistics.median(figures)
-    return Row(name=name, unit="µs", ours=figure, compared=figure, as_="unit", most=most, note=note)
+Running = TypeVar("Running")
+
+
+class _Peer(msgspec.Struct, Generic[Running], frozen=True):
+    """LiteLLM beside us, or why not."""
+
+    running: Running | None
+    note: str = ""
+
+
+@contextmanager
+def _beside(
+    run: Run, part: str, start: Callable[[], AbstractContextManager[Running]]
+) -> Generator[_Peer[Running]]:
+    """Run a part of LiteLLM where it is asked for; a row without it says so."""
+    if "litellm" in run.missing:
+        yield _Peer(None, f"LiteLLM could not be installed: {run.missing['litellm'][:200]}")
+        return
+    if "litellm" not in run.peers:
+        yield _Peer(None, "LiteLLM beside it with --peers litellm")
+        return
+    with ExitStack() as stack:
+        try:
+            peer = _Peer(stack.enter_context(start()))
+        except (Failed, OSError) as error:
+            peer = _Peer[Running](None, f"LiteLLM's {part} did not start: {str(error)[:200]}")
+            run.say(f"{peer.note} {' '.join(getattr(error, '__notes__', ()))[-600:]}")
+        yield peer
+
+
+def _in_turns(
+    run: Run, upstream: int, ours: Callable[[], float], theirs: Callable[[], float] | None, asked: int = 0
+) -> tuple[list[float], list[float]]:
+    """Measure both, once to warm up.  Raises Failed if more calls than `asked` were sent upstream."""
+    systems = [ours] if theirs is None else [ours, theirs]
+    for warm_up in systems:
+        warm_up()
+    before = _asked(upstream)
+    found = interleaved(run.runs, *systems)
+    if missed := _asked(upstream) - before - asked:
+        raise Failed(f"{missed} calls were not answered out of a cache")
+    return found[0], found[1] if theirs else []
+
+
+def _hit_row(
+    name: str,
+    unit: str,
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    *,
+    notes: Sequence[str],
+    most: float | None = None,
+    least: float | None = None,
+) -> Row:
+    """Return the row: judged is our figure, LiteLLM's stands beside it."""
+    figure = statistics.median(ours)
+    return Row(
+        name=name,
+        unit=unit,
+        reference=statistics.median(theirs) if theirs else None,
+        ours=figure,
+        beside="a hit of LiteLLM's cache in memory" if theirs else "",
+        compared=figure,
+        as_="unit",
+        most=most,
+        least=least,
+        note="; ".join(filter(None, notes)),
+        ratios=[mine / other for mine, other in zip(ours, theirs, strict=False)],
+    )
 
 
 def _alike(run: Run, upstream: int, where: str, measure: Callable[[Streams], float]) -> Row:
@@ -96,22 +202,18 @@ def _asked(port: int) -> int:
         return json.loads(answer.read())["served"]
 
 
-class _gateway:  # noqa: N801 - used as a function
-    """Run `stanchion serve` over an upstream; gives its port and its process."""
-
-    def __init__(self, upstream: int, **more: str) -> None:
-        self._port = free_port()
-        words = [PYTHON, "-m", "stanchion", "serve", "--port", str(self._port), "--log-level", "warning"]
+@contextmanager
+def _gateway(upstream: int, **more: str) -> Generator[tuple[int, int]]:
+    """Run `stanchion serve` over an upstream, with everything on; gives its port and its process."""
+    port = free_port()
+    words = [PYTHON, "-m", "stanchion", "serve", "--port", str(port), "--log-level", "warning"]
+    with TemporaryDirectory() as folder:
         env = environment(
             OPENAI_API_KEY=KEY,
             OPENAI_BASE_URL=f"http://127.0.0.1:{upstream}/v1",
             STANCHION_STORES_KEYS="memory",
+            XDG_STATE_HOME=folder,  # the ledger is written there
             **more,
         )
-        self._running = server(words, self._port, core=0, env=env)
-
-    def __enter__(self) -> tuple[int, int]:
-        return self._port, self._running.__enter__().pid
-
-    def __exit__(self, *error: object) -> None:
-        self._running.__exit__(None, None, None)
+        with server(words, port, core=0, env=env) as running:
+            yield port, running.pid

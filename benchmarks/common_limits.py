@@ -21,7 +21,7 @@ def rows(run: Run) -> list[Row]:
     """Questions to Redis, counted by Redis itself, and what they cost beside a PING."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
-        words = [_redis(), "--port", str(port), "--dir", folder, "--save", "", "--appendonly", "no"]
+        words = [redis_server(), "--port", str(port), "--dir", folder, "--save", "", "--appendonly", "no"]
         with (
             server(words, port, core=1),
             worker(python("benchmarks.common_limits_worker", port), core=0) as asks,
@@ -45,7 +45,8 @@ def rows(run: Run) -> list[Row]:
     ]
 
 
-def _redis() -> str:
+def redis_server() -> str:
+    """Find a Redis."""
     found = shutil.which("redis-server") or shutil.which("valkey-server")
     if found is not None:
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeVar
 
 import msgspec
@@ -17,6 +17,7 @@ class Run(msgspec.Struct, frozen=True):
     runs: int = 5  # pairs
     quick: bool = False  # a look: shorter runs, fewer of them
     peers: tuple[str, ...] = ("openai",)
+    missing: Mapping[str, str] = {}  # peers that were asked for and could not be installed, and why
     say: Callable[[str], None] = print
 
     def seconds(self, full: float) -> float:

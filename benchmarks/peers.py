@@ -19,22 +19,18 @@ NAMES = ("openai", "litellm", "portkey")
 _PORTKEY = ("@portkey-ai/gateway@1.15.2", "@hono/node-server@1.13.8", "hono@4.6.10")
 
 
-def install(peers: tuple[str, ...]) -> None:
-    """Install those that are not there yet.  Raises Failed."""
+def install(peers: tuple[str, ...]) -> dict[str, str]:
+    """Install those that are not there yet.  Returns which could not be, and why."""
+    failed = dict[str, str]()
     for peer in peers:
-        if peer == "litellm" and not python_of(peer).exists():
-            _install_litellm()
-        elif peer == "portkey" and not portkey_script().exists():
-            _run(
-                "npm",
-                "install",
-                "--no-save",
-                "--no-audit",
-                "--no-fund",
-                "--prefix",
-                str(FOLDER / peer),
-                *_PORTKEY,
-            )
+        try:
+            if peer == "litellm" and not python_of(peer).with_name("uvicorn").exists():  # its proxy's server
+                _install_litellm()
+            elif peer == "portkey" and not portkey_script().exists():
+                _install_portkey()
+        except Failed as error:
+            failed[peer] = str(error)
+    return failed
 
 
 def python_of(library: str) -> Path:
@@ -51,7 +47,12 @@ def _install_litellm() -> None:
     folder = FOLDER / "litellm"
     venv.create(folder, with_pip=True, clear=True)
     pip = (str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check")
-    _run(*pip, "--only-binary", ":all:", "litellm", "uvloop", "aiohttp")
+    _run(*pip, "--only-binary", ":all:", "litellm[proxy]", "uvloop", "aiohttp")
+
+
+def _install_portkey() -> None:
+    quiet = ("--no-save", "--no-audit", "--no-fund")
+    _run("npm", "install", *quiet, "--prefix", str(FOLDER / "portkey"), *_PORTKEY)
 
 
 def _run(*words: str) -> None:

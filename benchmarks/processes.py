@@ -65,11 +65,16 @@ def process(
 
 @contextlib.contextmanager
 def server(
-    words: Sequence[str], port: int, *, core: int, env: Mapping[str, str] | None = None
+    words: Sequence[str],
+    port: int,
+    *,
+    core: int,
+    env: Mapping[str, str] | None = None,
+    within_s: float = _START_S,
 ) -> Generator[subprocess.Popen[str]]:
     """Run a server; go on when it accepts connections."""
     with process(words, core=core, env=env) as running:
-        give_up_at = time.monotonic() + _START_S
+        give_up_at = time.monotonic() + within_s
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 break

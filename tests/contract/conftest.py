@@ -10,7 +10,14 @@ import pytest
 
 from stanchion.core.clock import Clock
 from stanchion.stores.budgets import Budgets
-from stanchion.stores.opening import open_budgets, open_caller_book, open_key_book, open_limits
+from stanchion.stores.opening import (
+    Opened,
+    open_budgets,
+    open_caller_book,
+    open_key_book,
+    open_limits,
+    open_together,
+)
 from stanchion.stores.protocols import CallerBook, KeyBook, Limits
 from tests.contract.servers import PostgresServer, RedisServer, at_hand
 
@@ -30,6 +37,7 @@ class Place:
         self._books: list[KeyBook] = []
         self._callers: list[CallerBook] = []
         self._budgets: list[Budgets] = []
+        self._together: list[Opened] = []
 
     @property
     def shared(self) -> bool:
@@ -55,6 +63,13 @@ class Place:
         if not self._budgets or self.shared:
             self._budgets.append(open_budgets(self.url, Clock()))
         return self._budgets[-1]
+
+    def together(self) -> Opened:
+        if not self._together or self.shared:
+            self._together.append(open_together(self.url, Clock()))
+            self._limits.append(self._together[-1].limits)  # to be closed
+            self._budgets.append(self._together[-1].budgets)
+        return self._together[-1]
 
     async def aclose(self) -> None:
         for each in (*self._limits, *self._books, *self._callers, *self._budgets):

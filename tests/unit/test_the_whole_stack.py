@@ -23,6 +23,7 @@ from stanchion.observe.metrics import Metrics
 from stanchion.policies.balance import Balance, BalanceOptions, LineOptions, Room
 from stanchion.policies.budget import Account, Budget, BudgetOptions, BudgetSettings, Keeper
 from stanchion.policies.gather import GatherOptions
+from stanchion.policies.hedge import HedgeOptions
 from stanchion.policies.idempotency import Idempotency, IdempotencyOptions
 from stanchion.policies.resume import ResumeOptions
 from stanchion.policies.retry import RetryOptions
@@ -42,6 +43,10 @@ CROWDED = msgspec.structs.replace(  # nearly everything waits
     SETTINGS,
     line=LineOptions(caller_open_most=2, waiting_most=3, batch_wait_most_s=40.0),
     providers={name: ProviderSettings(open_most=1) for name in "abc"},
+)
+
+HEDGED = msgspec.structs.replace(  # nearly every call that waits for its first chunk gets a second attempt
+    SETTINGS, hedge=HedgeOptions(on=True, quantile=0.01, extra_most=1.0, least_samples=1, whole=True)
 )
 
 PRICE = Price(MILLION, 2 * MILLION)
@@ -185,7 +190,7 @@ async def quiet(job) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(worlds(), st.sampled_from([SETTINGS, CROWDED]))
+@given(worlds(), st.sampled_from([SETTINGS, CROWDED, HEDGED]))
 def test_nothing_stays_open_and_every_call_ends_once_and_in_time(
     world: tuple[list[list[Any]], list[Plan]], configured: Settings
 ) -> None:

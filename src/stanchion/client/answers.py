@@ -106,6 +106,11 @@ class Answer:
         return self._facts.head.cached
 
     @property
+    def similarity(self) -> float | None:
+        """How near the question was whose answer this is; None but for an answer of the semantic cache."""
+        return self._facts.head.similarity
+
+    @property
     def headers(self) -> Mapping[str, str]:
         """The provider's response headers; names in lower case find them."""
         return self._facts.head.headers

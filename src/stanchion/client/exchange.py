@@ -94,6 +94,8 @@ async def exchange(engine: Engine, asked: Asked) -> Answered:
     headers = _headers(reply.head.headers, call.id)
     if reply.head.cache:
         headers["x-stanchion-cache"] = reply.head.cache
+    if reply.head.similarity is not None:
+        headers["x-stanchion-similarity"] = f"{reply.head.similarity:.4f}"
     if call.stream:
         return Answered(reply.head.status, {**headers, "content-type": "text/event-stream"}, reply=reply)
     async with reply:

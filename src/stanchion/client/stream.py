@@ -207,6 +207,11 @@ class Stream(Generic[A]):
         return self._reply is not None and self._reply.head.cached
 
     @property
+    def similarity(self) -> float | None:
+        """How near the question was whose answer this is; None but for an answer of the semantic cache."""
+        return self._reply.head.similarity if self._reply is not None else None
+
+    @property
     def endpoint(self) -> str:
         """Which endpoint answers, once one does."""
         return self._reply.head.endpoint if self._reply is not None else ""

@@ -28,14 +28,16 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     model: str = ""  # the model as it was asked there
     headers: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])  # the provider's, lower case
     media_type: str = "application/json"
-    cache: Literal["", "hit", "miss", "coalesced"] = ""  # where the answer is from, if it may be shared
+    # where the answer is from, if it may be shared; "semantic": it was given to a question that means the same
+    cache: Literal["", "hit", "miss", "coalesced", "semantic"] = ""
+    similarity: float | None = None  # of that question to this one, from 0 to 1
 
     @property
     def cached(self) -> bool:
         """Whether it was answered without a provider."""
-        return self.cache == "hit"
+        return self.cache in ("hit", "semantic")
 
     @property
     def shared(self) -> bool:
         """Whether another call paid for it."""
-        return self.cache in ("hit", "coalesced")
+        return self.cache in ("hit", "coalesced", "semantic")

@@ -39,6 +39,11 @@ class Endpoint(Protocol):
         ...
 
     @property
+    def key(self) -> str:
+        """Say whose quota it uses: those of the same key share it.  Never the key itself."""
+        ...
+
+    @property
     def in_flight(self) -> int:
         """Count the replies that are open here."""
         ...

@@ -1,7 +1,7 @@
 """Turns the end of each call into lines of the ledger, and into the metrics of money.
 
-One line for the call with its last attempt, one for each earlier attempt that used tokens: each attempt is
-counted at the price of the place that it was made at.  What is used after a call has ended, since somebody else
+One line for the call with the attempt that it ended with, one for each other attempt that used tokens, also if it lost
+a race: each attempt is counted at the price of the place that it was made at.  What is used after a call has ended, since somebody else
 still reads it, becomes a line when it is known.
 """
 
@@ -23,6 +23,7 @@ from stanchion.stores.ledger import COUNTS, Line
 from stanchion.wire.usage import read_tier
 
 Post = Callable[[Line], None]
+SEMANTIC = "semantic-cache"  # the "provider" of answers that were given to a question that means the same
 _NAMES_MOST = 10_000  # endpoints, and callers without a key, that one process keeps apart
 _TEXT_MOST = 200  # characters of a name: callers choose some
 _TOKENS_MOST = 10**9  # of one attempt and class: more is nonsense, and sums of it would not fit
@@ -88,13 +89,14 @@ class Accounts:
             stream=call.stream,
             counted=len(attempts),
         )
-        for number, attempt in enumerate(attempts[:-1], 1):
-            if attempt.usage is not None:
-                self._earlier(facts, number, attempt, 0)
+        last = trail.answering
+        for number, attempt in enumerate(attempts, 1):
+            if attempt is not last and attempt.usage is not None:
+                self._other(facts, number, attempt, 0)
         trail.late = partial(self._late, facts)
-        last = attempts[-1] if attempts else None
         if last is None and reply is not None:  # answered without a provider of its own
-            last = Attempt(reply.head.endpoint, reply.head.model, 0.0)
+            near = reply.head.cache == "semantic"  # counted apart, as if from a provider of that name
+            last = Attempt(SEMANTIC if near else reply.head.endpoint, reply.head.model, 0.0)
         counts = {
             "calls": 1,
             "failed": end is End.FAILED,
@@ -110,9 +112,9 @@ class Accounts:
             self._priced(attempt, attempt.usage, tier)
 
     def _late(self, facts: _Facts, number: int, attempt: Attempt) -> None:
-        self._earlier(facts, number, attempt, 1 if number > facts.counted else 0)
+        self._other(facts, number, attempt, 1 if number > facts.counted else 0)
 
-    def _earlier(self, facts: _Facts, number: int, attempt: Attempt, more: int) -> None:
+    def _other(self, facts: _Facts, number: int, attempt: Attempt, more: int) -> None:
         seconds = 0.0 if attempt.ended_at is None else attempt.ended_at - attempt.started_at
         counts = {"attempts": more}
         self._book(facts, number, attempt, counts, (attempt.outcome, attempt.code or "", seconds))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from stanchion.core.call import Call
 from stanchion.core.clock import Clock
 from stanchion.engine.catalog import Catalog
+from stanchion.engine.common_limits import CommonLimits
 from stanchion.engine.outbox import Outbox
 from stanchion.engine.prices import PriceBook
 from stanchion.engine.settings import Settings
@@ -29,12 +30,24 @@ _MODELS_MOST = 1000  # callers name models: what is kept for them is bounded
 class CommonBudgets:
     """The money of one engine's processes.  `run` is a task of the engine."""
 
-    def __init__(self, settings: Settings, clock: Clock, metrics: Metrics, outbox: Outbox) -> None:
-        """Open the store; raises SettingsError, which shows no password."""
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        metrics: Metrics,
+        outbox: Outbox,
+        common: CommonLimits | None = None,
+    ) -> None:
+        """Open the store; raises SettingsError, which shows no password.
+
+        `common`: the limits, which are asked in the same step where they are at the same address.
+        """
         self._url = settings.stores.budgets or "memory"
         self._metrics = metrics
         self._lost = metrics.budgets_store_lost.of()
-        store = open_budgets(self._url, clock)
+        if common is not None and common.url != self._url:
+            common = None
+        store = open_budgets(self._url, clock) if common is None else common.budgets()
         self._leased: LeasedBudgets | None = None
         if self._url != "memory":
             store = self._leased = LeasedBudgets(
@@ -47,6 +60,8 @@ class CommonBudgets:
                 on_back=self._on_back,
             )
         self.keeper = Keeper(store, outbox.put, metrics)
+        if common is not None and self._leased is not None:
+            self.keeper.together = common.together(self._leased)
 
     def policy(self, settings: Settings, catalog: Catalog, book: PriceBook) -> Budget:
         """Make the policy of these settings."""

@@ -13,9 +13,11 @@ import msgspec
 from stanchion.core.errors import SettingsError
 from stanchion.core.usage import CLASSES
 from stanchion.engine.budget_checks import check_budgets
+from stanchion.engine.meaning import check_semantic_cache
 from stanchion.engine.settings import ROUTE_SECTIONS, SECTIONS, ProviderSettings, RouteSettings, Settings
 from stanchion.keys.options import KeySettings
 from stanchion.keys.places import check_key, variable_is_set
+from stanchion.policies.hedge import HedgeOptions
 from stanchion.providers.presets import PRESETS
 from stanchion.rules.caller_scope import read_network
 from stanchion.stores.opening import check_address
@@ -53,9 +55,11 @@ def check(settings: Settings, environ: Mapping[str, str]) -> None:
     for name, provider in settings.providers.items():
         _check_provider(name, provider, environ)
     _check_line(settings)
+    _check_hedge("hedge", settings.hedge)
     _check_proxies(settings)
     _check_prices(settings)
     check_budgets(settings)
+    check_semantic_cache(settings)
     _check_ca_file(settings)
     _check_stores(settings)
     for name, route in settings.routes.items():
@@ -68,6 +72,14 @@ def _check_line(settings: Settings) -> None:
     for caller, weight in settings.line.weights.items():
         if not 0 < weight < math.inf:
             raise SettingsError(f"line.weights.{caller} is {weight}: it must be more than 0")
+
+
+def _check_hedge(at: str, hedge: HedgeOptions) -> None:
+    if hedge.quantile >= 1:
+        raise SettingsError(f"{at}.quantile is {hedge.quantile}: it must be less than 1, such as 0.95")
+    for name in ("extra_most", "fill_most"):
+        if getattr(hedge, name) > 1:
+            raise SettingsError(f"{at}.{name} is {getattr(hedge, name)}: it is a part, 1 at most")
 
 
 def _check_proxies(settings: Settings) -> None:
@@ -112,6 +124,8 @@ def _check_route(at: str, route: RouteSettings, settings: Settings) -> None:
         options = getattr(route, section)
         if options is not None:
             _check_numbers(section, options, f"{at}.{section}")
+    if route.hedge is not None:
+        _check_hedge(f"{at}.hedge", route.hedge)
     for target in (*route.balance, *route.fallback):
         _check_target(at, target, settings, may_be_route=target in route.fallback)
 

@@ -15,9 +15,13 @@ from stanchion.core.clock import Clock
 from stanchion.observe.logs import log_event
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.rate_limit import SharedLimits
+from stanchion.stores.admission import Admissions
+from stanchion.stores.budgets import Budgets
 from stanchion.stores.leased import LeasedLimits
+from stanchion.stores.leased_admission import LeasedAdmissions
+from stanchion.stores.leased_budgets import LeasedBudgets
 from stanchion.stores.memory import MemoryLimits
-from stanchion.stores.opening import open_limits, shown
+from stanchion.stores.opening import open_together, shown
 from stanchion.stores.protocols import Change
 
 log = logging.getLogger(__name__)
@@ -31,11 +35,13 @@ class CommonLimits:
 
     def __init__(self, url: str, clock: Clock, metrics: Metrics) -> None:
         """Open the store at `url`; raises SettingsError, which shows no password."""
-        self._url = url
+        self.url = url
         self._lost = metrics.limits_store_lost.of()
         self._dropped = metrics.outbox_dropped.of()
+        self._opened = open_together(url, clock)
+        self._budgets_used = False
         self._leased = LeasedLimits(
-            open_limits(url, clock),
+            self._opened.limits,
             MemoryLimits(clock.now),
             f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}",
             _GROUP,
@@ -43,6 +49,7 @@ class CommonLimits:
             on_lost=self._on_lost,
             on_back=self._on_back,
         )
+        self._admissions = LeasedAdmissions(self._opened.admissions, self._leased)
         self._changes: list[Change] = []
         self._freed: list[tuple[str, str]] = []  # slots with those who give them back
         self._wanted = asyncio.Event()
@@ -50,7 +57,16 @@ class CommonLimits:
     @property
     def shared(self) -> SharedLimits:
         """What the policy needs of it."""
-        return SharedLimits(self._leased, self._later, self._free)
+        return SharedLimits(self._leased, self._later, self._free, self._admissions)
+
+    def budgets(self) -> Budgets:
+        """Return the budgets of the same store, once: whoever takes them closes them."""
+        self._budgets_used = True
+        return self._opened.budgets
+
+    def together(self, budgets: LeasedBudgets) -> Admissions:
+        """Return what asks for limits and for this money in one step."""
+        return self._admissions.use(budgets)
 
     async def begin(self) -> None:
         """Say that this process is there, before it takes anything; goes on alone if the store is not."""
@@ -69,6 +85,8 @@ class CommonLimits:
                 await self._flush()
         finally:
             await self._leased.aclose()
+            if not self._budgets_used:
+                await self._opened.budgets.aclose()
 
     def _later(self, changes: Sequence[Change]) -> None:
         if len(self._changes) >= _WAITING_MOST:
@@ -101,8 +119,8 @@ class CommonLimits:
     def _on_lost(self) -> None:
         self._lost.set(1)
         share = self._leased.replicas
-        log_event(log, logging.ERROR, "limits.store_lost", store=shown(self._url), share=f"1/{share}")
+        log_event(log, logging.ERROR, "limits.store_lost", store=shown(self.url), share=f"1/{share}")
 
     def _on_back(self) -> None:
         self._lost.set(0)
-        log_event(log, logging.WARNING, "limits.store_back", store=shown(self._url))
+        log_event(log, logging.WARNING, "limits.store_back", store=shown(self.url))

@@ -26,6 +26,7 @@ from stanchion.engine.caching import open_tiers
 from stanchion.engine.catalog import Catalog, ReadKeys
 from stanchion.engine.common_limits import CommonLimits
 from stanchion.engine.config import Loaded
+from stanchion.engine.meaning import Meanings
 from stanchion.engine.outbox import Outbox
 from stanchion.engine.quotas import quota_of
 from stanchion.engine.settings import Settings
@@ -40,6 +41,7 @@ from stanchion.observe.metrics import Metrics
 from stanchion.policies.balance import Room
 from stanchion.policies.budget import Budget
 from stanchion.policies.caller_limits import CallerLimits
+from stanchion.policies.hedge import Learned
 from stanchion.policies.idempotency import Idempotency
 from stanchion.providers.http import HttpClient
 from stanchion.providers.key_check import check_key as ask_models
@@ -60,7 +62,7 @@ class Engine:
         self._later = Later(self.clock)
         self.metrics.before_scrape.append(self._later.do)
         room = Room(self.metrics, self.clock)
-        self._shared = Shared(self.metrics, self.clock, room=room, later=self._later)
+        self._shared = Shared(self.metrics, self.clock, room=room, later=self._later, learned=Learned())
         self.loaded = loaded
         self._tasks: asyncio.TaskGroup | None = None
         self._running: set[asyncio.Task[None]] = set()
@@ -78,6 +80,7 @@ class Engine:
         self.keys.quota = self._quota_left
         self._cache = open_tiers(settings, self.clock, self.metrics, self.outbox)
         self._shared = msgspec.structs.replace(self._shared, cache=self._cache, spawn=self.spawn)
+        self._meanings = Meanings(self, self.clock, self.metrics)
         self._key_watch = KeyWatch(self.keys, self.clock, self.check_key)
         self._common: CommonLimits | None = None  # limits that are kept together with other processes
         self._budgets: CommonBudgets | None = None  # money that is kept together with other processes
@@ -118,6 +121,7 @@ class Engine:
             finally:
                 if self._common is not None:
                     await self._common.aclose()
+                self._meanings.close()
                 await self._cache.aclose()
                 if self._budgets is not None:
                     await self._budgets.aclose()
@@ -196,7 +200,8 @@ class Engine:
         catalog = Catalog(settings, self.loaded.environ, self._endpoint, self.keys.slot, read)
         if older is not None:
             catalog.adopt(older)
-        self._shared = msgspec.structs.replace(self._shared, home=catalog.home)
+        meaning = self._meanings.take(settings.semantic_cache)
+        self._shared = msgspec.structs.replace(self._shared, home=catalog.home, meaning=meaning)
         self._service: Service = call_stack(
             settings,
             self._shared,
@@ -218,7 +223,7 @@ class Engine:
         if not settings.budgets or self.books is None:
             return None
         if self._budgets is None:
-            self._budgets = CommonBudgets(settings, self.clock, self.metrics, self.outbox)
+            self._budgets = CommonBudgets(settings, self.clock, self.metrics, self.outbox, self._common)
             self.spawn(self._budgets.run())
         return self._budgets.policy(settings, catalog, self.books.prices)
 

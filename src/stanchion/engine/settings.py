@@ -17,11 +17,13 @@ from stanchion.policies.cache import CacheOptions
 from stanchion.policies.coalesce import CoalesceOptions
 from stanchion.policies.deadline import DeadlineOptions
 from stanchion.policies.gather import GatherOptions
+from stanchion.policies.hedge import HedgeOptions
 from stanchion.policies.idempotency import IdempotencyOptions
 from stanchion.policies.priced import PricingOptions
 from stanchion.policies.rate_limit import RateLimitOptions
 from stanchion.policies.resume import ResumeOptions
 from stanchion.policies.retry import RetryOptions
+from stanchion.policies.semantic_cache import SemanticCacheOptions
 from stanchion.providers.http import HttpOptions
 from stanchion.rules.breaker import BreakerOptions
 
@@ -66,6 +68,7 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     resume: ResumeOptions | None = None
     attempt_timeout: AttemptTimeoutOptions | None = None
     gather: GatherOptions | None = None
+    hedge: HedgeOptions | None = None
 
 
 class PriceSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,9 +153,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     balance: BalanceOptions = BalanceOptions()
     line: LineOptions = LineOptions()
     gather: GatherOptions = GatherOptions()
+    hedge: HedgeOptions = HedgeOptions()
     rate_limit: RateLimitOptions = RateLimitOptions()
     idempotency: IdempotencyOptions = IdempotencyOptions()
     cache: CacheOptions = CacheOptions()
+    semantic_cache: SemanticCacheOptions = SemanticCacheOptions()
     coalesce: CoalesceOptions = CoalesceOptions()
     budget: BudgetOptions = BudgetOptions()
     http: HttpOptions = HttpOptions()
@@ -178,9 +183,11 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "balance": BalanceOptions,
     "line": LineOptions,
     "gather": GatherOptions,
+    "hedge": HedgeOptions,
     "rate_limit": RateLimitOptions,
     "idempotency": IdempotencyOptions,
     "cache": CacheOptions,
+    "semantic_cache": SemanticCacheOptions,
     "coalesce": CoalesceOptions,
     "budget": BudgetOptions,
     "http": HttpOptions,
@@ -195,4 +202,4 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "prices": PriceSettings,
     "budgets": BudgetSettings,
 }
-ROUTE_SECTIONS = ("deadline", "retry", "resume", "attempt_timeout", "gather")
+ROUTE_SECTIONS = ("deadline", "retry", "resume", "attempt_timeout", "gather", "hedge")

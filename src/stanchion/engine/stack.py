@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 
@@ -17,13 +18,14 @@ from stanchion.observe.metrics import Metrics
 from stanchion.policies.attempt_timeout import AttemptTimeout
 from stanchion.policies.balance import Balance, Endpoints, Room
 from stanchion.policies.budget import Again, Budget
-from stanchion.policies.cache import Cache, CacheFill
+from stanchion.policies.cache import Cache, CacheFill, replay_near
 from stanchion.policies.caller_limits import CallerLimits
 from stanchion.policies.coalesce import Coalesce, Spawn
 from stanchion.policies.deadline import Deadline
 from stanchion.policies.fallback import Fallback, Route
 from stanchion.policies.gather import Gather
 from stanchion.policies.health import Health
+from stanchion.policies.hedge import Hedge, Learned
 from stanchion.policies.idempotency import Idempotency
 from stanchion.policies.places import Places
 from stanchion.policies.priced import Priced, Refuses, refuses_none
@@ -31,6 +33,7 @@ from stanchion.policies.rate_limit import NO_QUOTA, Quota, RateLimit, SharedLimi
 from stanchion.policies.record import Booked, Record
 from stanchion.policies.resume import Resume
 from stanchion.policies.retry import Retry
+from stanchion.policies.semantic_cache import Meaning, SemanticCache
 from stanchion.policies.trace_attempt import TraceAttempt
 from stanchion.policies.validate import Validate
 from stanchion.rules.cache_key import HomeOf, anywhere
@@ -46,8 +49,10 @@ class Shared(msgspec.Struct, frozen=True):
     caller_limits: CallerLimits | None = None  # outlives a reload, as the room does
     cache: TieredCache | None = None  # answers that are kept
     home: HomeOf = anywhere  # where a call goes first
+    meaning: Meaning | None = None  # which questions mean the same; outlives a reload
     spawn: Spawn | None = None  # starts a task the engine owns; without it no calls share a flight
     room: Room | None = None  # who waits and what is open; outlives a reload
+    learned: Learned | None = None  # how long answers take to begin; outlives a reload
     booked: Booked | None = None  # counts the money of each call
     later: Later | None = None  # does what the end of a call need not wait for
     refuses: Refuses = refuses_none  # models without a price
@@ -84,8 +89,29 @@ def call_stack(
         ),  # above balance: the next try may take another endpoint
         *(() if budget is None else (Again(budget),)),  # below retry: each further attempt is held too
         Gather(settings.gather),  # below retry: a stream that was cut while gathering is tried again
+        # below gather: a stream that is gathered has a first chunk too; above balance: the second takes another key
+        *_hedging(settings, shared, balance, budget),
         service=balance,
     )
+
+
+def _hedging(settings: Settings, shared: Shared, balance: Balance, budget: Budget | None) -> list[Filter]:
+    """What makes second attempts, where any call may have one."""
+    options = (settings.hedge, *(each.hedge for each in settings.routes.values() if each.hedge is not None))
+    if shared.spawn is None or not any(each.on for each in options):
+        return []
+    hold = budget.beside if budget is not None else None
+    return [
+        Hedge(
+            settings.hedge,
+            balance.beside,
+            shared.spawn,
+            shared.clock,
+            shared.metrics,
+            learned=shared.learned,
+            hold=hold,
+        )
+    ]
 
 
 def _sharing(settings: Settings, shared: Shared) -> list[Filter]:
@@ -94,12 +120,34 @@ def _sharing(settings: Settings, shared: Shared) -> list[Filter]:
     filters = list[Filter]()
     if store is not None:
         # on top: a hit waits for nobody; also where it is off, for callers who want nothing but what is kept
-        filters.append(Cache(settings.cache, store, home, metrics))
+        near = _near(settings, shared, store)
+        answers = bool(near) and settings.semantic_cache.mode == "on"
+        filters.append(Cache(settings.cache, store, home, metrics, last=not answers))
+        filters += near  # below: it looks where no answer is kept to the very same call
     if shared.spawn is not None and settings.coalesce.on:
         filters.append(Coalesce(settings.coalesce, home, shared.spawn, clock, metrics))
     if store is not None and settings.cache.use != "off":  # below: of many twins one is written down
         filters.append(CacheFill(settings.cache, store, home, clock, metrics))
     return filters
+
+
+def _near(settings: Settings, shared: Shared, store: TieredCache) -> list[Filter]:
+    """What gives one answer to questions that mean the same, where that is wanted."""
+    options, meaning = settings.semantic_cache, shared.meaning
+    if options.mode == "off" or settings.cache.use == "off" or meaning is None or shared.spawn is None:
+        return []
+    return [
+        SemanticCache(
+            options,
+            meaning,
+            store,
+            replay=partial(replay_near, settings.cache),
+            home=shared.home,
+            spawn=shared.spawn,
+            clock=shared.clock,
+            metrics=shared.metrics,
+        )
+    ]
 
 
 class EndpointStack:
@@ -121,6 +169,8 @@ class EndpointStack:
         provider_settings = settings.providers.get(name.partition("/")[0])
         self._places = Places(provider_settings.open_most if provider_settings is not None else 0)
         self._model = model
+        # two providers may be one, under two names
+        self.key = f"{key.spec.base_url} {key.spec.place}" if key is not None else name.partition("/")[0]
         self._key = key  # its quarantine stands beside health: it is one for all models
         self._wakes: list[Callable[[], None]] = []  # for the key, which outlives this endpoint
         self._health = Health(name, settings.health, metrics, clock, keyed=key is not None)

@@ -59,6 +59,8 @@ class ResponseHeaders:
             headers.append((b"openai-processing-ms", b"%d" % elapsed_ms))
         if head.cache:
             headers.append((b"x-stanchion-cache", head.cache.encode()))
+        if head.similarity is not None:
+            headers.append((b"x-stanchion-similarity", b"%.4f" % head.similarity))
         return headers
 
     def of_error(self, request_id: str, upstream: Mapping[str, str]) -> list[Header]:

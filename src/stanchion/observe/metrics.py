@@ -23,6 +23,8 @@ from prometheus_client.registry import Collector
 
 _LABELS_MOST = 1000  # of one metric
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+_SIMILARITY = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995)
+_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
 def bounded(labels: tuple[str, ...], known: int) -> tuple[str, ...]:
@@ -57,16 +59,17 @@ class Tally:
 class Spread:
     """How many observations fell into which bucket."""
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("bounds", "counts", "total")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(_SECONDS) + 1)
+    def __init__(self, bounds: Sequence[float] = _SECONDS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
-    def observe(self, seconds: float) -> None:
+    def observe(self, value: float) -> None:
         """Add an observation."""
-        self.counts[bisect_left(_SECONDS, seconds)] += 1
-        self.total += seconds
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
 
 
 class _Family:
@@ -104,10 +107,13 @@ class Tallies(_Family):
 
 
 class Spreads(_Family):
-    """A histogram of seconds by labels."""
+    """A histogram by labels: of seconds, or of what `bounds` are bounds of."""
 
-    def __init__(self, name: str, text: str, labels: Sequence[str] = ()) -> None:
+    def __init__(
+        self, name: str, text: str, labels: Sequence[str] = (), bounds: Sequence[float] = _SECONDS
+    ) -> None:
         super().__init__(name, text, labels)
+        self._bounds = bounds
         self._by_label: dict[tuple[str, ...], Spread] = {}
 
     def of(self, *labels: str) -> Spread:
@@ -115,7 +121,7 @@ class Spreads(_Family):
         found = self._by_label.get(labels)
         if found is None:
             labels = bounded(labels, len(self._by_label))
-            found = self._by_label.setdefault(labels, Spread())
+            found = self._by_label.setdefault(labels, Spread(self._bounds))
         return found
 
     def family(self) -> Metric:
@@ -123,7 +129,7 @@ class Spreads(_Family):
         made = HistogramMetricFamily(self.name, self.text, labels=self.labels)
         for labels, spread in self._by_label.items():
             buckets, so_far = list[tuple[str, float]](), 0
-            for bound, count in zip((*_SECONDS, float("inf")), spread.counts, strict=True):
+            for bound, count in zip((*self._bounds, float("inf")), spread.counts, strict=True):
                 so_far += count
                 buckets.append(("+Inf" if bound == float("inf") else str(bound), so_far))
             made.add_metric(labels, buckets=buckets, sum_value=spread.total)
@@ -152,6 +158,12 @@ class Metrics(Collector):
         self.retries = Tallies("stanchion_retries", "What was decided after a failed attempt", ("decision",))
         self.fallbacks = Tallies("stanchion_fallbacks", "Calls passed on to a later target")
         self.resumes = Tallies("stanchion_resumes", "What became of streams that were cut", ("decision",))
+        self.hedges = Tallies(
+            "stanchion_hedges", "Second attempts beside late ones, by what became of them", ("outcome",)
+        )
+        self.hedges_refused = Tallies(
+            "stanchion_hedges_refused", "Late attempts that got no second one beside them", ("reason",)
+        )
         self.breaker_open = Tallies(
             "stanchion_breaker_open", "1 while an endpoint's breaker is not closed", ("endpoint",), gauge=True
         )
@@ -174,6 +186,7 @@ class Metrics(Collector):
         self._of_the_ledger()
         self._of_the_line()
         self._of_the_cache()
+        self._of_the_semantic_cache()
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
@@ -238,6 +251,31 @@ class Metrics(Collector):
         )
         self.coalesced_cut = Tallies(
             "stanchion_coalesced_cut", "Readers of a shared stream that were too slow for the others"
+        )
+
+    def _of_the_semantic_cache(self) -> None:
+        self.semantic_calls = Tallies(
+            "stanchion_semantic_cache_calls",
+            "Calls that the semantic cache was asked about, by what it knew",
+            ("mode", "result"),
+        )
+        self.semantic_entries = Tallies(
+            "stanchion_semantic_cache_entries", "Questions that the semantic cache knows", gauge=True
+        )
+        self.semantic_similarity = Spreads(
+            "stanchion_semantic_cache_similarity",
+            "How near the nearest question was, from 0 to 1",
+            ("result",),
+            _SIMILARITY,
+        )
+        self.semantic_agreement = Spreads(
+            "stanchion_semantic_cache_agreement",
+            "Shadow mode: how alike the true answer was to the one it would have given, by similarity from",
+            ("similarity",),
+            _SHARES,
+        )
+        self.semantic_embedding_seconds = Spreads(
+            "stanchion_semantic_cache_embedding_seconds", "How long calls waited for an embedding"
         )
 
     def collect(self) -> Iterable[Metric]:

@@ -29,6 +29,7 @@ from stanchion.core.usage import Usage
 from stanchion.observe.metrics import Metrics
 from stanchion.rules.cache_control import USUAL, CacheAsked
 from stanchion.rules.cache_key import HomeOf, Twins, cache_key, shares
+from stanchion.stores.protocols import Kept
 from stanchion.stores.tiers import TieredCache
 from stanchion.wire.answers import read_stream, read_whole
 
@@ -67,8 +68,18 @@ _read = msgspec.msgpack.Decoder(Entry).decode
 class Cache:
     """Looks for an answer that is kept."""
 
-    def __init__(self, options: CacheOptions, store: TieredCache, home: HomeOf, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        options: CacheOptions,
+        store: TieredCache,
+        home: HomeOf,
+        metrics: Metrics,
+        *,
+        last: bool = True,
+    ) -> None:
+        """`last`: nothing below has a kept answer either."""
         self._options = options
+        self._last = last
         self._unasked = options.use == "repeatable"
         self._store = store
         self._home = home
@@ -93,7 +104,7 @@ class Cache:
             if kept is not None and entry is not None and entry.life_s - kept.left_s <= wish.max_age_s:
                 self._hits.inc()
                 return replay(entry, call, self._options.replay)
-        if wish.only_stored:
+        if wish.only_stored and self._last:
             raise NotCached(
                 "no answer to this call is kept that is young enough, and a new one is not wanted"
             )
@@ -189,6 +200,16 @@ def _entry(value: bytes) -> Entry | None:
         return _read(value)
     except (msgspec.DecodeError, ValueError):
         return None
+
+
+def replay_near(options: CacheOptions, kept: Kept, call: Call, similarity: float) -> Reply | None:
+    """Give the kept answer to a question that means the same; None if it is older than the call wants, or spoiled."""
+    entry, wish = _entry(kept.value), call.options.get(CacheAsked, USUAL)
+    if entry is None or entry.life_s - kept.left_s > wish.max_age_s:
+        return None
+    reply = replay(entry, call, options.replay)
+    reply.head = msgspec.structs.replace(reply.head, cache="semantic", similarity=similarity)
+    return reply
 
 
 def replay(entry: Entry, call: Call, how: Literal["at_once", "as_it_came"]) -> Reply:

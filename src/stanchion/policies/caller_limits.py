@@ -6,9 +6,9 @@ end: books what the call really used, and frees its place among the open ones.  
 given back.  Cancel: what the call used until then counts.  A process that dies leaves its places to expire.
 
 Stands where money is reserved: below idempotency, a replay counts nothing; above fallback and retry, a call is one
-request however often it is tried.  The take is one of its own, not one with the provider's quota: which key and model
-are asked is decided below, after the line, and may change with each try.  The weakness: with limits in a store, a call
-has two round trips.
+request however often it is tried.  Which key and model are asked is decided below, after the line, and may change with
+each try; so where limits are kept in a store, what is wanted is only written down here (`stores/dues.py`) and asked for
+below, in one step with the money and the quota of the first endpoint that is tried, or before the call waits in line.
 
 Counts nobody by itself: what counts for a call stands in its option `Standing`, which the gateway sets.
 """
@@ -35,6 +35,8 @@ from stanchion.observe.metrics import Metrics
 from stanchion.rules.caller_limits import cost_s, say_limit
 from stanchion.rules.charge import charge
 from stanchion.rules.meter import NEAR_S
+from stanchion.stores.admission import Admissions, Part
+from stanchion.stores.dues import Dues
 from stanchion.stores.memory import MemoryLimits
 from stanchion.stores.protocols import Change, Limits, Slot, Take, Taken
 
@@ -54,6 +56,8 @@ class Store(Protocol):
     def later(self) -> Callable[[Sequence[Change]], None]: ...
     @property
     def free(self) -> Callable[[str, str], None]: ...
+    @property
+    def admissions(self) -> Admissions | None: ...
 
 
 class OwnLimits(msgspec.Struct, frozen=True):
@@ -62,6 +66,7 @@ class OwnLimits(msgspec.Struct, frozen=True):
     limits: Limits
     later: Callable[[Sequence[Change]], None]
     free: Callable[[str, str], None]
+    admissions: Admissions | None = None  # nothing is waited for: nothing is put off
 
 
 def own_limits(clock: Clock) -> OwnLimits:
@@ -100,6 +105,7 @@ class _Taken(msgspec.Struct, frozen=True):
     metered: tuple[_Bound, ...]
     takes: list[Take]  # one for each of `metered`
     slots: list[Slot]
+    dues: Dues | None  # None: it was taken at once
 
 
 class CallerLimits:
@@ -127,10 +133,16 @@ class CallerLimits:
         if held:
             life_s = max(0.0, min(call.deadline - self._clock.now(), _OPEN_MOST_S)) + _OPEN_MORE_S
             slots = [Slot(bound.name, bound.limit.most, life_s) for bound in held]
-        taken = await self._store.limits.take(takes, slots, call.id)
-        if taken.wait_s > 0:
-            raise self._refusal(metered, takes, held, taken)
-        ended = partial(self._ended, _Taken(call.trail, call.id, metered, takes, slots))
+        refused, admissions, dues = partial(self._refusal, metered, takes, held), self._store.admissions, None
+        if admissions is not None:
+            dues = Dues(admissions)
+            dues.limits(Part(takes, slots), refused)
+            call = call.having(options={**call.options, Dues: dues})
+        else:
+            taken = await self._store.limits.take(takes, slots, call.id)
+            if taken.wait_s > 0:
+                raise refused(taken)
+        ended = partial(self._ended, _Taken(call.trail, call.id, metered, takes, slots, dues))
         try:
             reply = await service(call)
         except BaseException as error:
@@ -155,6 +167,8 @@ class CallerLimits:
     def _ended(self, taken: _Taken, end: End, error: BaseException | None) -> None:
         """Book what was really used."""
         del error
+        if taken.dues is not None and not taken.dues.paid:
+            return
         for slot in taken.slots:
             self._store.free(slot.name, taken.holder)
         usage = taken.trail.usage

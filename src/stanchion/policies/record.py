@@ -123,6 +123,7 @@ class Record:
             cache=(reply.head.cache or None) if reply is not None else None,
             attempts=len(call.trail.attempts),
             resumed=call.trail.resumed or None,
+            hedged=call.trail.hedged or None,
             seconds=round(now - started_at, 4),
             first_chunk_s=round(first_at - started_at, 4) if first_at is not None else None,
             prompt_tokens=usage.prompt_tokens if usage else None,

@@ -29,7 +29,7 @@ class TraceAttempt:
     async def __call__(self, call: Call, service: Service, /) -> Reply:
         """Pass the call on; note how it ends."""
         attempt = Attempt(self._endpoint, self._model, self._clock.now())
-        call.trail.attempts.append(attempt)
+        call.trail.began(attempt)
         try:
             reply = await service(call)
         except asyncio.CancelledError as error:

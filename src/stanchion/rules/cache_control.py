@@ -1,6 +1,7 @@
 """What a caller says about stored answers, in the words of HTTP's Cache-Control (RFC 9111, section 5.2.1).
 
-`max-age` asks for a stored answer where we would not have kept one by ourselves.
+`max-age` asks for a stored answer where we would not have kept one by ourselves.  `exact` is a word of our own
+(section 5.2.3 allows it): no answer of the semantic cache.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ class CacheAsked(msgspec.Struct, frozen=True, gc=False):
     asks: bool = False  # also where the same call need not have the same answer
     max_age_s: float = math.inf  # an older stored answer will not do
     only_stored: bool = False  # rather none than a new one
+    near: bool = (
+        True  # so will one that was given to a question that means the same, where the settings allow it
+    )
 
 
 USUAL = CacheAsked()
@@ -29,7 +33,7 @@ USUAL = CacheAsked()
 
 def read_cache_control(value: str) -> CacheAsked:
     """Read the header's value, or a caller's word.  Directives of others are left out.  Raises InvalidCall."""
-    look, store, asks, max_age_s, only_stored = True, True, False, math.inf, False
+    look, store, asks, max_age_s, only_stored, near = True, True, False, math.inf, False, True
     for part in value.split(","):
         name, _, argument = part.strip().partition("=")
         match name.strip().lower():
@@ -41,9 +45,11 @@ def read_cache_control(value: str) -> CacheAsked:
                 only_stored = asks = True
             case "max-age":
                 max_age_s, asks = _seconds(argument.strip()), True
+            case "exact":
+                near = False
             case _:
                 pass
-    return CacheAsked(look and max_age_s > 0, store, asks, max_age_s, only_stored)
+    return CacheAsked(look and max_age_s > 0, store, asks, max_age_s, only_stored, near)
 
 
 def _seconds(text: str) -> float:

@@ -76,15 +76,11 @@ class LeasedLimits:
         """Take from the store, or from this replica's share of it.  Never raises StoreLost."""
         if not self.lost:
             try:
-                taken = await self._soon(self._remote.take(takes, slots, holder))
+                taken = await self.soon(self._remote.take(takes, slots, holder))
             except (StoreLost, TimeoutError):
-                self._lose()
-                if slots:  # it may have been done there unheard
-                    self._owed.append(([slot.name for slot in slots], holder))
+                self.unheard(slots, holder)
             else:
-                self._local.follow(takes, taken.depth_s)
-                if taken.wait_s == 0.0:
-                    self._local.enter(slots, holder)
+                self.heard(takes, slots, holder, taken, granted=taken.wait_s == 0.0)
                 return taken
         share = self.replicas
         taken = await self._local.take(
@@ -94,13 +90,27 @@ class LeasedLimits:
         )
         return msgspec.structs.replace(taken, at=taken.at - _LOCAL_S)
 
+    def heard(
+        self, takes: Sequence[Take], slots: Sequence[Slot], holder: str, taken: Taken, *, granted: bool
+    ) -> None:
+        """Follow what the store said."""
+        self._local.follow(takes, taken.depth_s)
+        if granted:
+            self._local.enter(slots, holder)
+
+    def unheard(self, slots: Sequence[Slot], holder: str) -> None:
+        """Note that the store gave no answer: it may have been done there, and is lost from now on."""
+        self._lose()
+        if slots:
+            self._owed.append(([slot.name for slot in slots], holder))
+
     async def change(self, changes: Sequence[Change], free: Sequence[str], holder: str) -> None:
         """Tell the store, or remember until it is back.  Never raises StoreLost."""
         await self._local.change((), free, holder)
         if not self.lost:
             told = [_for_remote(change) for change in changes]
             try:
-                await self._soon(self._remote.change(told, free, holder))
+                await self.soon(self._remote.change(told, free, holder))
                 return
             except (StoreLost, TimeoutError):
                 self._lose()
@@ -111,7 +121,7 @@ class LeasedLimits:
     async def beat(self, group: str, member: str, ttl_s: float) -> int:
         """Ask the store itself; raises StoreLost where it cannot be asked."""
         try:
-            return await self._soon(self._remote.beat(group, member, ttl_s))
+            return await self.soon(self._remote.beat(group, member, ttl_s))
         except TimeoutError as error:
             raise StoreLost("the store gave no answer in time") from error
 
@@ -138,7 +148,8 @@ class LeasedLimits:
     async def aclose(self) -> None:
         await self._remote.aclose()
 
-    async def _soon(self, asked: Awaitable[T]) -> T:
+    async def soon(self, asked: Awaitable[T]) -> T:
+        """Wait for the store's answer.  Raises TimeoutError where it takes too long."""
         with self._clock.timeout_at(self._clock.now() + self._options.timeout_s):
             return await asked
 
@@ -152,11 +163,11 @@ class LeasedLimits:
         await self._repay()  # first: who holds a slot again is entered below
         for holder, held in self._local.held().items():
             slots = [Slot(name, _ANY, left_s) for name, left_s in held]
-            await self._soon(self._remote.take((), slots, holder))
+            await self.soon(self._remote.take((), slots, holder))
         deep = self._local.depths()
         for start in range(0, len(deep), _TOGETHER_MOST):
             told = [Change(name, hold_s=depth_s) for name, depth_s in deep[start : start + _TOGETHER_MOST]]
-            await self._soon(self._remote.change(told, (), self._member))
+            await self.soon(self._remote.change(told, (), self._member))
         await (
             self._repay()
         )  # what calls that ended meanwhile owe.  From here on nothing is waited for: none is missed
@@ -169,7 +180,7 @@ class LeasedLimits:
         while self._owed:
             names, holder = owed = self._owed.popleft()  # at once: a full queue drops its first
             try:
-                await self._soon(self._remote.change((), names, holder))
+                await self.soon(self._remote.change((), names, holder))
             except BaseException:
                 self._owed.appendleft(owed)
                 raise

@@ -86,14 +86,11 @@ class LeasedBudgets:
         """Hold in the store, or of this replica's share.  Raises StoreLost where no share may be spent."""
         if not self.lost:
             try:
-                answer = await self._soon(self._remote.reserve(holder, holds, ttl_s))
+                answer = await self.soon(self._remote.reserve(holder, holds, ttl_s))
             except (StoreLost, TimeoutError):
-                self._lose()
-                # it may have been done there unheard: then nothing of it is spent
-                self._owed.append(Settlement(holder, tuple([Charge(each.purse, 0) for each in holds])))
+                self.unheard(holder, holds)
             else:
-                if self._heard(holds, answer):
-                    await self._teach(holds)
+                await self.heard(holds, answer)
                 return answer
         if not self.options.share:
             raise StoreLost("the store of the budgets is lost, and nothing is spent meanwhile")
@@ -109,6 +106,16 @@ class LeasedBudgets:
         spent = tuple([known + now for known, now in zip(before, answer.spent, strict=True)])
         return msgspec.structs.replace(answer, spent=spent)
 
+    async def heard(self, holds: Sequence[Hold], answer: Reserved) -> None:
+        """Follow what the store said; tells it what it has forgotten."""
+        if self._follow(holds, answer):
+            await self._teach(holds)
+
+    def unheard(self, holder: str, holds: Sequence[Hold]) -> None:
+        """Note that the store gave no answer: it is lost from now on, and what it may have held is not spent."""
+        self._lose()
+        self._owed.append(Settlement(holder, tuple([Charge(each.purse, 0) for each in holds])))
+
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """Settle in the store, or remember until it is back.  Never raises StoreLost."""
         theirs = list[Settlement]()
@@ -123,7 +130,7 @@ class LeasedBudgets:
             theirs.append(Settlement(each.holder, tuple([Charge(it.purse, 0) for it in each.charges])))
         if not self.lost:
             try:
-                await self._soon(self._remote.settle(theirs))
+                await self.soon(self._remote.settle(theirs))
             except (StoreLost, TimeoutError):
                 self._lose()
             else:
@@ -140,7 +147,7 @@ class LeasedBudgets:
         await self._local.renew(leases, ttl_s)
         if not self.lost:
             try:
-                await self._soon(self._remote.renew(leases, ttl_s))
+                await self.soon(self._remote.renew(leases, ttl_s))
             except (StoreLost, TimeoutError):
                 self._lose()
 
@@ -178,17 +185,18 @@ class LeasedBudgets:
     async def aclose(self) -> None:
         await self._remote.aclose()
 
-    async def _soon(self, asked: Awaitable[T]) -> T:
+    async def soon(self, asked: Awaitable[T]) -> T:
+        """Wait for the store's answer.  Raises TimeoutError where it takes too long."""
         with self._clock.timeout_at(self._clock.now() + self.options.timeout_s):
             return await asked
 
     async def _there(self, asked: Awaitable[T]) -> T:
         try:
-            return await self._soon(asked)
+            return await self.soon(asked)
         except TimeoutError as error:
             raise StoreLost("the store gave no answer in time") from error
 
-    def _heard(self, holds: Sequence[Hold], answer: Reserved) -> bool:
+    def _follow(self, holds: Sequence[Hold], answer: Reserved) -> bool:
         """Remember what the store said; returns whether it has forgotten a purse."""
         forgot, known = False, self._known
         for hold, spent, held, born_at in zip(holds, answer.spent, answer.held, answer.born_at, strict=True):
@@ -210,7 +218,7 @@ class LeasedBudgets:
     async def _teach(self, holds: Sequence[Hold]) -> None:
         """Tell a store that has forgotten what was spent."""
         try:
-            await self._soon(
+            await self.soon(
                 self._remote.spend((), [Charge(each.purse, self._known[each.purse].spent) for each in holds])
             )
         except (StoreLost, TimeoutError):
@@ -230,14 +238,14 @@ class LeasedBudgets:
         """Tell the store what happened meanwhile, then let it decide.  Raises StoreLost, TimeoutError."""
         known = [Charge(purse, each.spent) for purse, each in self._known.items()]
         for start in range(0, len(known), _TOGETHER_MOST):
-            await self._soon(self._remote.spend((), known[start : start + _TOGETHER_MOST]))
+            await self.soon(self._remote.spend((), known[start : start + _TOGETHER_MOST]))
         await self._tell()
         for holder in list(self._here):
             await self._bring(holder)
         purses = list(self._known)  # what others did meanwhile, should it be lost again
         for start in range(0, len(purses), _TOGETHER_MOST):
             some = purses[start : start + _TOGETHER_MOST]
-            for purse, sums in zip(some, await self._soon(self._remote.spent(some)), strict=True):
+            for purse, sums in zip(some, await self.soon(self._remote.spent(some)), strict=True):
                 known_now = self._known[purse]
                 known_now.spent, known_now.left = sums.spent, known_now.cap - sums.spent - sums.held
         self._local = MemoryBudgets(self._clock.now)
@@ -248,12 +256,12 @@ class LeasedBudgets:
         """Tell the store what calls have cost.  Raises StoreLost, TimeoutError."""
         while self._owed:
             together = [self._owed[place] for place in range(min(len(self._owed), _TOGETHER_MOST))]
-            await self._soon(self._remote.settle(together))
+            await self.soon(self._remote.settle(together))
             for _ in together:
                 self._owed.popleft()
         if self._spent_here:
             told = dict(self._spent_here)
-            await self._soon(self._remote.spend([Charge(*each) for each in told.items()]))
+            await self.soon(self._remote.spend([Charge(*each) for each in told.items()]))
             for purse, amount in told.items():
                 self._spent_here[purse] -= amount
                 if not self._spent_here[purse]:
@@ -263,6 +271,6 @@ class LeasedBudgets:
         """Hold in the store what a call holds here."""
         held = list(self._here.get(holder, ()))
         for hold in held:
-            await self._soon(self._remote.reserve(holder, [msgspec.structs.replace(hold, cap=_ANY)], 60.0))
+            await self.soon(self._remote.reserve(holder, [msgspec.structs.replace(hold, cap=_ANY)], 60.0))
         if self._here.pop(holder, None) is None:  # it ended meanwhile: what it cost is told, nothing is held
             self._owed.append(Settlement(holder, tuple([Charge(hold.purse, 0) for hold in held])))

@@ -10,17 +10,22 @@ import os
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import msgspec
+
 from stanchion.core.clock import Clock
 from stanchion.core.errors import SettingsError
+from stanchion.stores.admission import Admissions, Apart
 from stanchion.stores.budgets import Budgets
 from stanchion.stores.ledger import LedgerStore
 from stanchion.stores.memory import MemoryCallerBook, MemoryKeyBook, MemoryLimits
 from stanchion.stores.memory_budgets import MemoryBudgets
 from stanchion.stores.memory_ledger import MemoryLedger
 from stanchion.stores.protocols import CacheStore, CallerBook, KeyBook, Limits
+from stanchion.stores.sqlite.admission import SqliteAdmissions
 from stanchion.stores.sqlite.budgets import SqliteBudgets
 from stanchion.stores.sqlite.cache import SqliteCache
 from stanchion.stores.sqlite.callers import SqliteCallerBook
+from stanchion.stores.sqlite.file import SqliteFile
 from stanchion.stores.sqlite.keys import SqliteKeyBook
 from stanchion.stores.sqlite.ledger import SqliteLedger
 from stanchion.stores.sqlite.limits import SqliteLimits
@@ -60,6 +65,37 @@ def open_budgets(url: str, clock: Clock) -> Budgets:
     if scheme in _REDIS:
         return _room("redis", "budgets").RedisBudgets(_wire(url))
     return _room("postgres", "budgets").PostgresBudgets(_database(url))
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """Limits and budgets of one store.  Whoever opens it closes both."""
+
+    limits: Limits
+    budgets: Budgets
+    admissions: Admissions  # both in one step
+
+
+def open_together(url: str, clock: Clock) -> Opened:
+    """Open limits and budgets that are at the same address, as `open_limits`: they share one way to it."""
+    scheme = _scheme(url)
+    if scheme == "memory":
+        limits, budgets = MemoryLimits(clock.now), MemoryBudgets(clock.now)
+        return Opened(limits, budgets, Apart(limits, budgets))  # no step awaits anything: two are one
+    if scheme == "sqlite":
+        file = SqliteFile(_path(url), users=2)
+        return Opened(SqliteLimits(file), SqliteBudgets(file), SqliteAdmissions(file))
+    if scheme in _REDIS:
+        wire = _wire(url, users=2)
+        room = _room("redis", "admission").RedisAdmissions(wire)
+        return Opened(
+            _room("redis", "limits").RedisLimits(wire), _room("redis", "budgets").RedisBudgets(wire), room
+        )
+    database = _database(url, users=2)
+    return Opened(
+        _room("postgres", "limits").PostgresLimits(database),
+        _room("postgres", "budgets").PostgresBudgets(database),
+        _room("postgres", "admission").PostgresAdmissions(database),
+    )
 
 
 def open_key_book(url: str) -> KeyBook:
@@ -160,19 +196,19 @@ def _path(url: str) -> str:
     return path
 
 
-def _wire(url: str) -> Any:
+def _wire(url: str, *, users: int = 1) -> Any:
     try:
-        return _room("redis", "wire").Wire(url)
+        return _room("redis", "wire").Wire(url, users=users)
     except (ValueError, TypeError):
         raise _unreadable("Redis", FORM_OF["redis"]) from None
 
 
-def _database(url: str, *, timeout_s: float = 1.0) -> Any:
+def _database(url: str, *, timeout_s: float = 1.0, users: int = 1) -> Any:
     try:
         urlsplit(url).port  # noqa: B018 - raises where it is no number
     except ValueError:
         raise _unreadable("PostgreSQL", FORM_OF["postgres"]) from None
-    return _room("postgres", "database").Database(url, timeout_s=timeout_s)
+    return _room("postgres", "database").Database(url, timeout_s=timeout_s, users=users)
 
 
 def _unreadable(kind: str, form: str) -> SettingsError:

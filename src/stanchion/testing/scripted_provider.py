@@ -29,6 +29,7 @@ class ScriptedProvider:
 
     def __init__(self, *script: Script, forever: Script | None = None, name: str = "scripted/m") -> None:
         self.name = name
+        self.key = name  # as an Endpoint: whose quota it uses
         self.calls: list[Call] = []  # every call, as it arrived
         self.ends: list[End] = []  # of the replies that began
         self.open = 0  # replies that began and did not end

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stanchion.core.call import Body, Call, Operation
 from stanchion.core.reply import End, Head, Reply
-from stanchion.core.trail import Attempt
+from stanchion.core.trail import Attempt, Branch
 from stanchion.core.usage import CLASSES, Usage
 from stanchion.engine.accounts import Accounts
 from stanchion.engine.prices import PriceBook
@@ -121,6 +121,41 @@ async def test_what_is_used_after_the_end_becomes_a_line_when_it_is_known() -> N
         (2, {"attempts": 1, "output": 100, "cost_output": 1000}),
     ]
     assert sum(line.sums[0] for line in desk.lines) == 1
+
+
+def raced(call: Call, *places: tuple[str, bool]) -> list[Branch]:
+    """Begin attempts beside each other; the second of them is a hedge."""
+    branches = list[Branch]()
+    for number, (endpoint, lost) in enumerate(places):
+        branches.append(Branch.of(call.trail, lambda _: None))
+        branches[-1].began(Attempt(endpoint, "m", 1.0, ended_at=3.0, hedge=number > 0, lost=lost))
+    return branches
+
+
+@virtual_time
+async def test_of_two_attempts_the_call_is_the_winners_and_the_loser_is_a_line_of_its_own() -> None:
+    desk, call = Desk(), chat_call(model="assistant", stream=True)
+    won, lost = raced(call, ("dear/m#A", False), ("dear/m#B", True))
+    lost.used(Usage(input=7, estimated=True))  # the loser ends first
+    won.used(Usage(input=10, output=5))
+    desk.end(call)
+    told = {(line.endpoint, line.number): desk.told(at) for at, line in enumerate(desk.lines)}
+    assert told == {
+        ("dear/m#B", 2): {"estimated": 1, "input": 7, "cost_input": 700},
+        ("dear/m#A", 0): {"attempts": 2, "input": 10, "output": 5, "cost_input": 1000, "cost_output": 1000},
+    }
+    assert [line.sums[0] for line in desk.lines] == [0, 1]  # and it is one call
+
+
+@virtual_time
+async def test_a_loser_that_closes_late_becomes_a_line_when_it_is_known() -> None:
+    desk, call = Desk(), chat_call(model="assistant", stream=True)
+    lost, won = raced(call, ("dear/m#A", True), ("dear/m#B", False))
+    won.used(Usage(input=10))
+    desk.end(call)
+    lost.used(Usage(input=7, estimated=True))
+    assert [(line.endpoint, line.number) for line in desk.lines] == [("dear/m#B", 0), ("dear/m#A", 1)]
+    assert desk.told(1) == {"estimated": 1, "input": 7, "cost_input": 700}
 
 
 @virtual_time

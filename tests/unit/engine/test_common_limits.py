@@ -11,7 +11,10 @@ from stanchion.core.clock import Clock
 from stanchion.engine import common_limits
 from stanchion.engine.common_limits import CommonLimits
 from stanchion.observe.metrics import Metrics
+from stanchion.stores.admission import Apart
 from stanchion.stores.memory import MemoryLimits
+from stanchion.stores.memory_budgets import MemoryBudgets
+from stanchion.stores.opening import Opened
 from stanchion.stores.protocols import Change
 from stanchion.testing import virtual_time
 
@@ -32,7 +35,10 @@ async def test_slots_are_given_back_while_news_keep_coming() -> None:
     loop = asyncio.get_running_loop()
     store = Slow(loop.time)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(common_limits, "open_limits", lambda *_: store)
+        budgets = MemoryBudgets(loop.time)
+        patch.setattr(
+            common_limits, "open_together", lambda *_: Opened(store, budgets, Apart(store, budgets))
+        )
         common = CommonLimits("redis://there", Clock(), Metrics())
     running = loop.create_task(common.run())
     for number in range(400):

@@ -23,6 +23,7 @@ from stanchion.core.service import Endpoint, Outlook
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.balance.line import Line, Room
 from stanchion.rules.endpoint_choice import Candidate, choose
+from stanchion.stores.dues import paid
 
 Endpoints = Callable[[str], Sequence[tuple[Endpoint, float]]]  # a target's endpoints with their weights
 
@@ -75,6 +76,31 @@ class Balance:
         now = self._clock.now()
         others = [endpoint.ready_in(now, call) for endpoint, _ in left if endpoint.name not in call.avoid]
         return Outlook(min(others, default=math.inf), anybody=True)
+
+    def beside(self, call: Call, name: str, fill_most: float) -> Endpoint | None:
+        """Return an endpoint where a second attempt may start now, beside one at the endpoint `name`; None if none may.
+
+        It is of another key, is far from its limits, and nobody waits for it: who makes a second attempt takes from
+        nobody who waits for the first.
+        """
+        room, now = self._room, self._clock.now()
+        try:
+            endpoints = _allowed(call, self._endpoints(call.target))
+        except Unavailable:
+            return None
+        key = next((endpoint.key for endpoint, _ in endpoints if endpoint.name == name), None)
+        if key is None or room.at_most(call.caller):
+            return None  # it is of older settings: nobody knows what is another key's
+        free = [
+            (endpoint, weight)
+            for endpoint, weight in endpoints
+            if endpoint.key != key
+            and endpoint.name not in call.avoid
+            and endpoint not in room.wanting
+            and room.ready_in(endpoint, now) == 0
+            and endpoint.fill() < fill_most
+        ]
+        return self._choice(call, free, now)
 
     def _choice(self, call: Call, endpoints: Sequence[tuple[Endpoint, float]], now: float) -> Endpoint | None:
         candidates = [
@@ -139,6 +165,7 @@ class Balance:
         """Wait for the call's turn, then ask.  Cancel: its place, or its turn, is the next one's."""
         if not endpoints:
             raise Unavailable("there is no endpoint for this call")
+        call = await paid(call)  # who may not call at all is told so before it stands in line
         rest_most_s = call.option(BalanceOptions, self._options).wait_most_s
         waiter = self._line(endpoints).join(call, rest_most_s, front=front)
         while True:

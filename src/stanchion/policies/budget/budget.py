@@ -29,7 +29,9 @@ from stanchion.policies.budget.options import BudgetOptions
 from stanchion.policies.budget.running import Running, Tokens
 from stanchion.rules.budget import Bound, Size, bound_of, size_of
 from stanchion.rules.pricing import Price, cost_micro_usd
+from stanchion.stores.admission import Admitted, Money
 from stanchion.stores.budgets import Hold, Reserved
+from stanchion.stores.dues import Dues, dues_of
 from stanchion.stores.protocols import StoreLost
 
 Priced = Callable[[Call], Sequence[Price | None]]  # the price at each place that may be asked
@@ -81,8 +83,7 @@ class Budget:
         bound = self._bounds.get(call.model)
         if bound is None or "service_tier" in fields:
             bound = self._bound(call, size.prompt, _tier(fields))
-        running = await self._hold(call, accounts, size, bound)
-        call = running.limit(call)
+        call, running = await self._hold(call, accounts, size, bound)
         self.running[call.id] = running
         try:
             reply = await service(call)
@@ -102,8 +103,13 @@ class Budget:
         if running is not None:
             self._keeper.settle(id, self.cost(trail, running))
 
-    async def _hold(self, call: Call, accounts: Sequence[Account], size: Size, bound: Bound) -> Running:
-        """Hold what the call may cost.  Raises BudgetExceeded, or Unavailable without a store."""
+    async def _hold(
+        self, call: Call, accounts: Sequence[Account], size: Size, bound: Bound
+    ) -> tuple[Call, Running]:
+        """Hold what the call may cost, and bound its answer.  Raises BudgetExceeded, or Unavailable without a store.
+
+        Where limits are kept in the same store it is only written down, and held below in one step with them.
+        """
         options, now = self._options, self._wall()
         answer = options.answer_tokens if size.answer is None else size.answer
         amount = bound.cost(size.prompt, answer * size.answers)
@@ -113,30 +119,54 @@ class Budget:
         for account in accounts:
             window = account.window(now)
             running.purses.append((account, account.purse(call, window), account.keep_s(window, now)))
-        reserved = await self.reserve(running, amount, least)
+        holds = self._holds(running, amount, least)
+        if self._keeper.together is not None:
+            dues = dues_of(call)
+            if dues is None:
+                dues = Dues(self._keeper.together)
+                call = call.having(options={**call.options, Dues: dues})
+            dues.money(Money(holds, options.lease_s), partial(self._funded, running, holds), running.limit)
+        else:
+            self._funded(running, holds, Admitted((), await self._reserved(running, holds)))
+        return running.limit(call), running
+
+    def _funded(self, running: Running, holds: Sequence[Hold], admitted: Admitted) -> None:
+        """Hear what became of the money, and of all that was asked for with it.  Raises BudgetExceeded."""
+        reserved = admitted.money
+        if reserved is None:
+            return
+        self._heard(running, holds, reserved, held=admitted.granted)
         if not reserved.granted:
-            raise self._exceeded(running, reserved, least, now)
-        if reserved.cut:
-            running.lower(max(least, amount - reserved.cut))
-        return running
+            raise self._exceeded(running, reserved, holds[0].least, self._wall())
+        if admitted.granted and reserved.cut:
+            running.lower(max(holds[0].least, holds[0].amount - reserved.cut))
 
     async def reserve(self, running: Running, amount: int, least: int) -> Reserved:
         """Hold for a call, or more for it.  Raises Unavailable where the store is lost and nothing may be spent."""
+        holds = self._holds(running, amount, least)
+        reserved = await self._reserved(running, holds)
+        self._heard(running, holds, reserved, held=reserved.granted)
+        return reserved
+
+    def _holds(self, running: Running, amount: int, least: int) -> list[Hold]:
         sure = amount if self._options.crashed == "count" else 0
-        holds = [
+        return [
             Hold(purse, account.cap, amount, least, sure, keep_s) for account, purse, keep_s in running.purses
         ]
+
+    async def _reserved(self, running: Running, holds: Sequence[Hold]) -> Reserved:
         try:
-            reserved = await self._keeper.budgets.reserve(running.holder, holds, self._options.lease_s)
+            return await self._keeper.budgets.reserve(running.holder, holds, self._options.lease_s)
         except StoreLost:
             raise Unavailable(
                 "the store of the budgets cannot be asked", code="budget_store_lost", retry_after_s=1.0
             ) from None
-        if reserved.granted:
+
+    def _heard(self, running: Running, holds: Sequence[Hold], reserved: Reserved, *, held: bool) -> None:
+        if held:
             self._keeper.holds(running.holder, holds)
         for (account, purse, _), spent in zip(running.purses, reserved.spent, strict=True):
             self._keeper.saw(account, purse, spent)
-        return reserved
 
     def _exceeded(self, running: Running, reserved: Reserved, least: int, now: float) -> BudgetExceeded:
         """Say which budget has too little left, and until when."""
@@ -187,6 +217,17 @@ class Budget:
             if not reserved.granted:
                 raise self._exceeded(running, reserved, amount, self._wall())
             running.used = used
+
+    async def beside(self, call: Call) -> bool:
+        """Hold once more what a call may cost, for an attempt beside another; False if there is too little.
+
+        Raises Unavailable where the store is lost and nothing may be spent.
+        """
+        running = self.running.get(call.id)
+        if running is None:
+            return True
+        amount = running.amount
+        return (await self.reserve(running, amount, amount)).granted
 
     def cost(self, trail: Trail, running: Running) -> int:
         """Return what all attempts of a call cost so far."""

@@ -13,6 +13,7 @@ from stanchion.observe.logs import log_event
 from stanchion.observe.metrics import Metrics, Tally
 from stanchion.policies.budget.accounts import Account
 from stanchion.rules.pricing import MILLION
+from stanchion.stores.admission import Admissions
 from stanchion.stores.budgets import Budgets, Charge, Hold, Lease, Settlement
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ class Keeper:
     def __init__(self, budgets: Budgets, put: Put, metrics: Metrics) -> None:
         """`put` hands a job to the engine's outbox."""
         self.budgets = budgets
+        self.together: Admissions | None = None  # where limits and money of a call are asked for in one step
         self.lease_s = 60.0
         self._put = put
         self._metrics = metrics
@@ -47,8 +49,10 @@ class Keeper:
             self._open[holder] = tuple([each.purse for each in holds])
 
     def settle(self, holder: str, amount: int) -> None:
-        """Spend `amount` in the place of what the call holds, in the background."""
-        purses = self._open.pop(holder, ())
+        """Spend `amount` in the place of what the call holds, in the background; nothing if it holds none."""
+        purses = self._open.pop(holder, None)
+        if purses is None:
+            return
         self._ended.append(Settlement(holder, tuple([Charge(purse, amount) for purse in purses])))
         if not self._asked:
             self._asked = self._put(self.flush) is not False

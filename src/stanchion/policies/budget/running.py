@@ -41,6 +41,11 @@ class Running:
         self._limits = size.limits
         self._limit: int | None = answer if limit and size.limits else None
 
+    @property
+    def amount(self) -> int:
+        """Micro-dollars that one attempt may cost, as it is limited now."""
+        return self.bound.cost(self._prompt, self.tokens)
+
     def lower(self, amount: int) -> None:
         """Only so much is held: the answer must be shorter."""
         if self.answers:
@@ -62,7 +67,10 @@ class Running:
         if self._limit is None:
             return call
         body = call.body
-        return call.having(body=body.having(**limited(body.fields, self._limits, self._limit)))
+        fields = limited(body.fields, self._limits, self._limit)
+        if all(body.fields.get(name) == value for name, value in fields.items()):
+            return call
+        return call.having(body=body.having(**fields))
 
 
 class Tokens:

@@ -1,7 +1,7 @@
 """Keep to the provider's limits for one key and model, to the brim and without a 429.
 
 Before: books the call on the mirror of the provider's limiter (`rules/quota.py`), and in the store where several
-processes share one; raises NotYet if there is no room, Refused if there never will be.  At the head: follows
+processes share one, together with what the call owes there (`stores/dues.py`); raises NotYet if there is no room, Refused if there never will be.  At the head: follows
 the headers.  At the end: books what the answer used.  Cancel: what was booked stays booked, the provider may
 have charged it.  Stands below the balancer, which asks `ready_in` and keeps the line; above the attempt's
 timeout, since waiting for the store is none of the provider's time.
@@ -15,7 +15,7 @@ from functools import partial
 
 from stanchion.core.call import Call, Operation
 from stanchion.core.clock import Clock
-from stanchion.core.errors import NotYet, Refused, Sent, UpstreamError
+from stanchion.core.errors import CallerError, NotYet, Refused, Sent, UpstreamError
 from stanchion.core.rates import Rate
 from stanchion.core.reply import End, Reply
 from stanchion.core.service import Service
@@ -131,7 +131,11 @@ class RateLimit:
         self._cleared = ""
         ticket, together, holder = mirror.take(now, tokens), self._together, ""
         if together is not None:
-            holder = await together.take(mirror, ticket, call)
+            try:
+                holder, call = await together.take(mirror, ticket, call)
+            except CallerError:  # its own limits, not these: others may go
+                self._changed()
+                raise
         try:
             reply = await service(call)
         except NotYet:  # something below has no room: nothing was sent

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from stanchion.rules.ceilings import NO_CEILINGS, Ceilings
+from stanchion.stores.admission import Admissions
 from stanchion.stores.protocols import Change, Limits
 
 
@@ -37,3 +38,4 @@ class SharedLimits(msgspec.Struct, frozen=True):
     limits: Limits
     later: Callable[[Sequence[Change]], None]  # does the changes in the background
     free: Callable[[str, str], None]  # gives a slot back that a holder has, in the background
+    admissions: Admissions | None = None  # where what a call wants is asked for in one step

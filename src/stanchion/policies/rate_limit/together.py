@@ -11,7 +11,9 @@ from stanchion.core.errors import NotYet
 from stanchion.policies.rate_limit.options import SharedLimits
 from stanchion.rules.gauge import Gauge, Mark, News
 from stanchion.rules.quota import Mirror, Ticket
-from stanchion.stores.protocols import Change, Seen, Slot, Take
+from stanchion.stores.admission import Part
+from stanchion.stores.dues import dues_of, paid
+from stanchion.stores.protocols import Change, Seen, Slot, Take, Taken
 
 _CEILING_ROOM = 0.1  # of the window: of a ceiling in a store, so that no window sees more than the limit
 _CEILING_COST = 1.0 + _CEILING_ROOM
@@ -36,18 +38,17 @@ class Together:
         self._again_s = _SLOT_AGAIN_S
         self.news: list[News] = []  # where the mirror puts what others must know
 
-    async def take(self, mirror: Mirror, ticket: Ticket, call: Call) -> str:
-        """Book in the store what was booked here, and take a slot.  Returns who holds it.
+    async def take(self, mirror: Mirror, ticket: Ticket, call: Call) -> tuple[str, Call]:
+        """Book in the store what was booked here, take a slot, and pay the call's dues, all in one step.
 
-        Raises NotYet if others left no room; what was booked here is given back then, and on a cancel.
+        Returns who holds the slot, and the call as it may be sent.  Raises NotYet if others left no room, and what
+        the dues raise; what was booked here is given back then, and on a cancel.
         """
         marks, slots = mirror.shared(ticket), self._slots(call)
-        if not marks and not slots:
-            return ""
-        # a holder is one try of a call: its slot may be given back after the next try began
-        holder = f"{call.id}.{next(self._holders)}"
         try:
-            taken = await self._shared.limits.take([self._take(mark) for mark in marks], slots, holder)
+            if not marks and not slots:
+                return "", await paid(call)
+            call, holder, taken = await self._ask(call, Part([self._take(mark) for mark in marks], slots))
         except BaseException:
             mirror.unsent(ticket)
             raise
@@ -61,11 +62,21 @@ class Together:
                 mark.gauge.booked_in_store(now, mark, taken.at, booked_s, depth_s)
         if taken.wait_s == 0:
             self._again_s = _SLOT_AGAIN_S
-            return holder
+            return holder, call
         if not slots:
             raise NotYet(taken.wait_s)
         again_s, self._again_s = self._again_s, min(2 * self._again_s, _SLOT_AGAIN_MOST_S)
         raise NotYet(min(taken.wait_s, again_s), firm=False)  # a slot of our own may come back earlier
+
+    async def _ask(self, call: Call, part: Part) -> tuple[Call, str, Taken]:
+        dues = dues_of(call)
+        if dues is not None:
+            call, taken = await dues.pay(call, part)
+            if taken is not None:
+                return call, call.id, taken
+        # a holder is one try of a call: its slot may be given back after the next try began
+        holder = f"{call.id}.{next(self._holders)}"
+        return call, holder, await self._shared.limits.take(part.takes, part.slots, holder)
 
     def left(self, holder: str) -> None:
         """Give the slot back that a try held."""

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from stanchion.stores.budgets import LATE_S, Charge, Hold, Lease, Reserved, Settlement, Sums
 from stanchion.stores.memory import FORGET_S
 from stanchion.stores.postgres.database import Database
+from stanchion.stores.postgres.gathered import Gathered
 from stanchion.stores.protocols import StoreLost
-from stanchion.stores.question import Question, heard
+from stanchion.stores.question import heard
 
 _RESERVE = "SELECT stanchion_reserve_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-_SETTLE = "SELECT stanchion_settle_1($1, $2, $3, $4)"
+SETTLE = "SELECT stanchion_settle_1($1, $2, $3, $4)"
 _RENEW = "SELECT stanchion_renew_1($1, $2, $3, $4)"
 _SPEND = "SELECT stanchion_spend_1($1, $2, $3, $4)"
 _SPENT = "SELECT stanchion_spent_1($1, $2)"
 _BEAT = "SELECT stanchion_beat_1($1, $2, $3, $4)"
-_UNDER_WAY_MOST = 2  # statements that hold: one is done while the next is on its way
-_TOGETHER_MOST = 64
 
 
 class _Asked(NamedTuple):
@@ -36,8 +33,7 @@ class PostgresBudgets:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._waiting: deque[Question[_Asked]] = deque()
-        self._under_way = 0
+        self._gathered = Gathered(database, _RESERVE, _reserve, _read)
 
     async def reserve(self, holder: str, holds: Sequence[Hold], ttl_s: float) -> Reserved:
         def undo(answer: Reserved) -> None:
@@ -45,46 +41,14 @@ class PostgresBudgets:
             if answer.granted:
                 gone = Settlement(holder, tuple([Charge(hold.purse, 0) for hold in holds]))
                 with suppress(StoreLost):  # then its lease runs out
-                    self._database.send(_SETTLE, *_settle([gone]))
+                    self._database.send(SETTLE, *settle_values([gone]))
 
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append(Question(_Asked(holder, holds, ttl_s), future, undo))
-        self._ask()
+        self._gathered.ask(_Asked(holder, holds, ttl_s), future, undo)
         return await heard(future, undo)
 
-    def _ask(self) -> None:
-        """Ask for those who wait, many in one statement: they stand in line for the same purses anyway."""
-        while self._waiting and self._under_way < _UNDER_WAY_MOST:
-            together = [self._waiting.popleft() for _ in range(min(len(self._waiting), _TOGETHER_MOST))]
-            together = [each for each in together if not each.void]
-            if not together:
-                continue
-            self._under_way += 1
-            try:
-                asked = self._database.start(_RESERVE, *_reserve([each.asked for each in together]))
-            except StoreLost as error:
-                self._under_way -= 1
-                for each in together:
-                    each.lost(str(error))
-                continue
-            asked.add_done_callback(partial(self._answered, together))
-
-    def _answered(self, together: Sequence[Question[_Asked]], asked: asyncio.Future[Any]) -> None:
-        self._under_way -= 1
-        error = None if asked.cancelled() else asked.exception()
-        if asked.cancelled() or error is not None:
-            for each in together:
-                each.lost(str(error or "postgresql was closed"))
-        else:
-            rest: list[float] = asked.result()
-            for each in together:
-                count = len(each.asked.holds)
-                each.answered(_read(rest[: 2 + 3 * count]))
-                rest = rest[2 + 3 * count :]
-        self._ask()
-
     async def settle(self, settlements: Sequence[Settlement]) -> None:
-        await self._database.value(_SETTLE, *_settle(settlements))
+        await self._database.value(SETTLE, *settle_values(settlements))
 
     async def renew(self, leases: Sequence[Lease], ttl_s: float) -> None:
         rows = [(lease.holder, purse) for lease in leases for purse in lease.purses]
@@ -112,7 +76,8 @@ class PostgresBudgets:
         await self._database.aclose()
 
 
-def _settle(settlements: Sequence[Settlement]) -> tuple[object, ...]:
+def settle_values(settlements: Sequence[Settlement]) -> tuple[object, ...]:
+    """Write what stanchion_settle_1 reads."""
     rows = [(each.holder, charge) for each in settlements for charge in each.charges]
     return (
         [holder for holder, _ in rows],
@@ -139,7 +104,13 @@ def _reserve(asked: Sequence[_Asked]) -> tuple[object, ...]:
     )
 
 
-def _read(answer: Sequence[float]) -> Reserved:
+def _read(asked: _Asked, answer: Sequence[float]) -> tuple[Reserved, int]:
+    end = 2 + 3 * len(asked.holds)
+    return read_reserved(answer[:end]), end
+
+
+def read_reserved(answer: Sequence[float]) -> Reserved:
+    """Read what stanchion_reserve_1 says of one holder."""
     return Reserved(
         bool(answer[0]),
         int(answer[1]),

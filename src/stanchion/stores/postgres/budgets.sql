@@ -39,60 +39,74 @@ BEGIN
 END
 $$;
 
--- Holds for many calls, one after the other, each of all its purses or of none.  Line i of the arrays from `purses` on is
--- one purse of the call `calls[i]`; lines of a call stand together.  Returns for each call granted (1 or 0), cut, then
--- spent, held and born_at of each purse.
+-- Holds for one call of all its purses or of none, at a time at which they were locked and looked after.  Returns granted
+-- (1 or 0), cut, then spent, held and born_at of each purse.
+CREATE OR REPLACE FUNCTION stanchion_hold_1(
+    now_s float8, who text, ttl float8, purses text[], caps bigint[], amounts bigint[], leasts bigint[], sures bigint[],
+    keeps float8[]
+) RETURNS float8[] LANGUAGE plpgsql AS $$
+DECLARE
+    kept stanchion_purse;
+    mine stanchion_lease;
+    granted boolean := true;
+    cut bigint := 0;
+    amount_i bigint;
+    left_i bigint;
+    answer float8[];
+BEGIN
+    FOR i IN 1 .. cardinality(purses) LOOP
+        SELECT * INTO kept FROM stanchion_purse WHERE name = purses[i];
+        left_i := caps[i] - kept.spent - kept.held;
+        IF left_i < amounts[i] THEN
+            granted := granted AND left_i >= leasts[i];
+            cut := greatest(cut, amounts[i] - left_i);
+        END IF;
+    END LOOP;
+    IF NOT granted THEN cut := 0; END IF;
+    answer := ARRAY[granted::int::float8, cut::float8];
+    FOR i IN 1 .. cardinality(purses) LOOP
+        IF granted THEN
+            amount_i := greatest(least(leasts[i], amounts[i]), amounts[i] - cut);
+            SELECT * INTO mine FROM stanchion_lease WHERE purse = purses[i] AND holder = who;
+            UPDATE stanchion_purse SET
+                spent = spent - CASE WHEN mine.dead THEN mine.sure ELSE 0 END,
+                held = held + amount_i,
+                keep_until = CASE WHEN keeps[i] > 0 THEN now_s + keeps[i] ELSE 'infinity' END
+                WHERE name = purses[i] RETURNING * INTO kept;
+            INSERT INTO stanchion_lease AS l
+                VALUES (purses[i], who, amount_i, least(sures[i], amount_i), false, now_s + ttl)
+            ON CONFLICT (purse, holder) DO UPDATE SET
+                amount = l.amount + excluded.amount,
+                sure = CASE WHEN l.dead THEN 0 ELSE l.sure END + excluded.sure,
+                dead = false, until = excluded.until;
+        ELSE
+            SELECT * INTO kept FROM stanchion_purse WHERE name = purses[i];
+        END IF;
+        answer := answer || ARRAY[kept.spent::float8, kept.held::float8, kept.born_at];
+    END LOOP;
+    RETURN answer;
+END
+$$;
+
+-- Holds for many calls, one after the other.  Line i of the arrays from `purses` on is one purse of the call `calls[i]`;
+-- lines of a call stand together.
 CREATE OR REPLACE FUNCTION stanchion_reserve_1(
     whos text[], ttls float8[], calls int[], purses text[], caps bigint[], amounts bigint[], leasts bigint[],
     sures bigint[], keeps float8[], late float8
 ) RETURNS float8[] LANGUAGE plpgsql AS $$
 DECLARE
     now_s float8 := stanchion_purses_1(purses, late);
-    kept stanchion_purse;
-    mine stanchion_lease;
-    granted boolean;
-    cut bigint;
-    amount_i bigint;
-    left_i bigint;
     first int := 1;
     last int;
     answer float8[] := '{}';
 BEGIN
     FOR turn IN 1 .. cardinality(whos) LOOP
-        granted := true;
-        cut := 0;
         last := first;
         WHILE last < cardinality(purses) AND calls[last + 1] = turn LOOP last := last + 1; END LOOP;
-        FOR i IN first .. last LOOP
-            SELECT * INTO kept FROM stanchion_purse WHERE name = purses[i];
-            left_i := caps[i] - kept.spent - kept.held;
-            IF left_i < amounts[i] THEN
-                granted := granted AND left_i >= leasts[i];
-                cut := greatest(cut, amounts[i] - left_i);
-            END IF;
-        END LOOP;
-        IF NOT granted THEN cut := 0; END IF;
-        answer := answer || ARRAY[granted::int::float8, cut::float8];
-        FOR i IN first .. last LOOP
-            IF granted THEN
-                amount_i := greatest(least(leasts[i], amounts[i]), amounts[i] - cut);
-                SELECT * INTO mine FROM stanchion_lease WHERE purse = purses[i] AND holder = whos[turn];
-                UPDATE stanchion_purse SET
-                    spent = spent - CASE WHEN mine.dead THEN mine.sure ELSE 0 END,
-                    held = held + amount_i,
-                    keep_until = CASE WHEN keeps[i] > 0 THEN now_s + keeps[i] ELSE 'infinity' END
-                    WHERE name = purses[i] RETURNING * INTO kept;
-                INSERT INTO stanchion_lease AS l
-                    VALUES (purses[i], whos[turn], amount_i, least(sures[i], amount_i), false, now_s + ttls[turn])
-                ON CONFLICT (purse, holder) DO UPDATE SET
-                    amount = l.amount + excluded.amount,
-                    sure = CASE WHEN l.dead THEN 0 ELSE l.sure END + excluded.sure,
-                    dead = false, until = excluded.until;
-            ELSE
-                SELECT * INTO kept FROM stanchion_purse WHERE name = purses[i];
-            END IF;
-            answer := answer || ARRAY[kept.spent::float8, kept.held::float8, kept.born_at];
-        END LOOP;
+        answer := answer || stanchion_hold_1(
+            now_s, whos[turn], ttls[turn], purses[first : last], caps[first : last], amounts[first : last],
+            leasts[first : last], sures[first : last], keeps[first : last]
+        );
         first := last + 1;
     END LOOP;
     RETURN answer;

@@ -24,11 +24,12 @@ _WAITING_MOST = 20_000  # beyond it a question is refused: the server is too slo
 _CLOSE_S = 2.0
 _SET_UP_LOCK = 0x7374616E6368696F  # any number, the same for all replicas
 _SET_UP_S = 10.0
-# files of tables and functions, in order, each with the function that it makes last: where that is, all of it is
+# files of tables and functions, in order, each with the function that came to it last: where that is, all of it is
 _PARTS = {
     "set_up": "stanchion_pepper_1",
     "callers": "stanchion_callers_write_1",
-    "budgets": "stanchion_spent_1",
+    "budgets": "stanchion_hold_1",
+    "admission": "stanchion_admit_1",
     "ledger": "stanchion_ledger_add_1",
 }
 
@@ -38,8 +39,10 @@ Ask = Callable[[asyncpg.Connection], Awaitable[Any]]
 class Database:
     """Runs single statements.  Belongs to the event loop in which it is first used."""
 
-    def __init__(self, url: str, *, timeout_s: float = 1.0) -> None:
+    def __init__(self, url: str, *, timeout_s: float = 1.0, users: int = 1) -> None:
+        """`users`: so many stores share it, and it closes when the last of them does."""
         self._url = url
+        self._users = users
         self._timeout_s = timeout_s
         self._waiting: asyncio.Queue[Question[Ask]] = asyncio.Queue(_WAITING_MOST)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -88,6 +91,9 @@ class Database:
 
     async def aclose(self) -> None:
         """Ask what is waiting, then close."""
+        self._users -= 1
+        if self._users > 0:
+            return
         self._closed = True
         if self._tasks:
             with suppress(TimeoutError):

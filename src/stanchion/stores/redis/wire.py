@@ -35,10 +35,11 @@ Argument = str | bytes | int | float
 
 
 class Script:
-    """A Lua script of this package."""
+    """A Lua script of this package; of several files, one behind the other."""
 
-    def __init__(self, name: str) -> None:
-        self.source = files("stanchion.stores.redis").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    def __init__(self, *names: str) -> None:
+        room = files("stanchion.stores.redis")
+        self.source = "".join([room.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in names])
         self.digest = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -50,8 +51,11 @@ class _Asked(NamedTuple):
 class Wire:
     """Runs scripts at one server.  Belongs to the event loop in which it is first used."""
 
-    def __init__(self, url: str, *, timeout_s: float = 1.0) -> None:
-        """Read the address.  Raises ValueError where it is wrong; the text may show a password."""
+    def __init__(self, url: str, *, timeout_s: float = 1.0, users: int = 1) -> None:
+        """Read the address.  Raises ValueError where it is wrong; the text may show a password.
+
+        `users`: so many stores share it, and it closes when the last of them does.
+        """
         if url.startswith("valkey"):
             url = "redis" + url.removeprefix("valkey")
         # one timeout over a whole exchange costs a fifth less of our time than redis-py's own over each read
@@ -69,6 +73,7 @@ class Wire:
         self._bell = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._users = users
 
     async def run(
         self,
@@ -103,6 +108,9 @@ class Wire:
 
     async def aclose(self) -> None:
         """Send what is waiting, then close."""
+        self._users -= 1
+        if self._users > 0:
+            return
         self._closed = True
         self._bell.set()
         if self._task is not None:

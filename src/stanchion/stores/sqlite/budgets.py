@@ -17,11 +17,12 @@ from stanchion.stores.sqlite.limits import note_member
 class SqliteBudgets:
     """Budgets of one machine's processes."""
 
-    def __init__(self, path: str) -> None:
-        self._file = SqliteFile(path)
+    def __init__(self, file: str | SqliteFile) -> None:
+        """`file`: a path, or a file that other stores share."""
+        self._file = SqliteFile(file) if isinstance(file, str) else file
 
     async def reserve(self, holder: str, holds: Sequence[Hold], ttl_s: float) -> Reserved:
-        step: Future[Reserved] = self._file.submit(lambda db, now: _reserve(db, now, holder, holds, ttl_s))
+        step: Future[Reserved] = self._file.submit(lambda db, now: reserve(db, now, holder, holds, ttl_s))
         try:
             return await asyncio.wrap_future(step)
         except asyncio.CancelledError:
@@ -29,11 +30,11 @@ class SqliteBudgets:
             raise
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
-        await self._file.run(lambda db, now: _settle(db, now, settlements))
+        await self._file.run(lambda db, now: settle(db, now, settlements))
 
     async def renew(self, leases: Sequence[Lease], ttl_s: float) -> None:
         def step(db: sqlite3.Connection, now: float) -> None:
-            _sweep(db, now, {purse for lease in leases for purse in lease.purses})
+            sweep(db, now, {purse for lease in leases for purse in lease.purses})
             rows = [(now + ttl_s, purse, lease.holder) for lease in leases for purse in lease.purses]
             db.executemany("UPDATE lease SET until = ? WHERE purse = ? AND holder = ? AND NOT dead", rows)
 
@@ -41,7 +42,7 @@ class SqliteBudgets:
 
     async def spend(self, charges: Sequence[Charge], known: Sequence[Charge] = ()) -> None:
         def step(db: sqlite3.Connection, now: float) -> None:
-            _sweep(db, now, {each.purse for each in (*charges, *known)})
+            sweep(db, now, {each.purse for each in (*charges, *known)})
             least = [(each.amount, each.purse) for each in known]
             db.executemany("UPDATE purse SET spent = max(spent, ?) WHERE name = ?", least)
             more = [(each.amount, each.purse) for each in charges]
@@ -51,7 +52,7 @@ class SqliteBudgets:
 
     async def spent(self, purses: Sequence[str]) -> Sequence[Sums]:
         def step(db: sqlite3.Connection, now: float) -> list[Sums]:
-            _sweep(db, now, purses)
+            sweep(db, now, purses)
             return [Sums(spent, held) for spent, held, _ in [_purse(db, purse) for purse in purses]]
 
         return await self._file.run(step)
@@ -63,10 +64,9 @@ class SqliteBudgets:
         await self._file.aclose()
 
 
-def _reserve(
-    db: sqlite3.Connection, now: float, holder: str, holds: Sequence[Hold], ttl_s: float
-) -> Reserved:
-    _sweep(db, now, [hold.purse for hold in holds])
+def reserve(db: sqlite3.Connection, now: float, holder: str, holds: Sequence[Hold], ttl_s: float) -> Reserved:
+    """Hold all of it, or nothing."""
+    sweep(db, now, [hold.purse for hold in holds])
     granted, cut = True, 0
     for hold in holds:
         spent, held, _ = _purse(db, hold.purse)
@@ -80,6 +80,11 @@ def _reserve(
         _hold(db, hold, holder, amount, now + ttl_s)
         keep_until = now + hold.keep_s if hold.keep_s else math.inf
         db.execute("UPDATE purse SET keep_until = ? WHERE name = ?", (keep_until, hold.purse))
+    return as_they_are(db, holds, cut, granted=granted)
+
+
+def as_they_are(db: sqlite3.Connection, holds: Sequence[Hold], cut: int, *, granted: bool) -> Reserved:
+    """Tell what is spent and held of each purse."""
     after = [_purse(db, hold.purse) for hold in holds]
     spent, held, born_at = zip(*after, strict=True) if after else ((), (), ())
     return Reserved(granted, cut, spent, held, born_at)
@@ -104,8 +109,9 @@ def _hold(db: sqlite3.Connection, hold: Hold, holder: str, amount: int, until: f
     )
 
 
-def _settle(db: sqlite3.Connection, now: float, settlements: Sequence[Settlement]) -> None:
-    _sweep(db, now, {charge.purse for each in settlements for charge in each.charges})
+def settle(db: sqlite3.Connection, now: float, settlements: Sequence[Settlement]) -> None:
+    """Put what was spent in the place of what was held."""
+    sweep(db, now, {charge.purse for each in settlements for charge in each.charges})
     for each in settlements:
         for charge in each.charges:
             known = db.execute(
@@ -126,10 +132,10 @@ def _undo(
     """Give back what a caller took that left meanwhile.  Its step was the one before, so it is decided."""
     if step.cancelled() or isinstance(step.exception(), StoreLost) or not step.result().granted:
         return
-    _settle(db, now, [Settlement(holder, tuple([Charge(hold.purse, 0) for hold in holds]))])
+    settle(db, now, [Settlement(holder, tuple([Charge(hold.purse, 0) for hold in holds]))])
 
 
-def _sweep(db: sqlite3.Connection, now: float, purses: Iterable[str]) -> None:
+def sweep(db: sqlite3.Connection, now: float, purses: Iterable[str]) -> None:
     """Make the purses that are missing or were kept long enough, and end the leases that ran out."""
     for purse in purses:
         gone = db.execute("DELETE FROM purse WHERE name = ? AND keep_until <= ?", (purse, now)).rowcount

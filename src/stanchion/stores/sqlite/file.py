@@ -29,12 +29,14 @@ _OPENINGS = 20  # tries to open: while another process makes the file, SQLite an
 class SqliteFile:
     """Runs steps one after another in a thread of its own; opens at the first."""
 
-    def __init__(self, path: str, tables: str = "tables.sql") -> None:
+    def __init__(self, path: str, tables: str = "tables.sql", *, users: int = 1) -> None:
+        """`users`: so many stores share it, and it closes when the last of them does."""
         self._path = path
         self._tables = tables
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stanchion-sqlite")
         self._connection: sqlite3.Connection | None = None
         self._waiting = 0
+        self._users = users
         self._given_up = False  # what still waits is not done any more
 
     async def run(self, step: Callable[[sqlite3.Connection, float], T]) -> T:
@@ -60,6 +62,9 @@ class SqliteFile:
 
     async def aclose(self) -> None:
         """Close, when what was submitted is done; after a while without it: who waits for that gets StoreLost."""
+        self._users -= 1
+        if self._users > 0:
+            return
         try:
             closed = asyncio.wrap_future(self._thread.submit(self._close))
         except RuntimeError:

@@ -17,11 +17,12 @@ from stanchion.stores.sqlite.file import SqliteFile
 class SqliteLimits:
     """Limits shared by the processes of one machine."""
 
-    def __init__(self, path: str) -> None:
-        self._file = SqliteFile(path)
+    def __init__(self, file: str | SqliteFile) -> None:
+        """`file`: a path, or a file that other stores share."""
+        self._file = SqliteFile(file) if isinstance(file, str) else file
 
     async def take(self, takes: Sequence[Take], slots: Sequence[Slot], holder: str) -> Taken:
-        step: Future[Taken] = self._file.submit(lambda db, now: _take(db, now, takes, slots, holder))
+        step: Future[Taken] = self._file.submit(lambda db, now: take(db, now, takes, slots, holder))
         try:
             return await asyncio.wrap_future(step)
         except asyncio.CancelledError:
@@ -30,7 +31,7 @@ class SqliteLimits:
             raise
 
     async def change(self, changes: Sequence[Change], free: Sequence[str], holder: str) -> None:
-        await self._file.run(lambda db, now: _change(db, now, changes, free, holder))
+        await self._file.run(lambda db, now: change(db, now, changes, free, holder))
 
     async def beat(self, group: str, member: str, ttl_s: float) -> int:
         return await self._file.run(lambda db, now: note_member(db, now, group, member, ttl_s))
@@ -39,23 +40,28 @@ class SqliteLimits:
         await self._file.aclose()
 
 
-def _take(
+def take(
     db: sqlite3.Connection, now: float, takes: Sequence[Take], slots: Sequence[Slot], holder: str
 ) -> Taken:
-    meters = [_meter(db, take.meter, now) for take in takes]
+    """Take all of it, or nothing."""
+    meters = [_meter(db, each.meter, now) for each in takes]
     wait_s = 0.0
-    for take, meter in zip(takes, meters, strict=True):
-        wait_s = max(wait_s, meter.wait_s(now, take.cost_s, take.room_s))
+    for each, meter in zip(takes, meters, strict=True):
+        wait_s = max(wait_s, meter.wait_s(now, each.cost_s, each.room_s))
     for slot in slots:
         wait_s = max(wait_s, _slot_wait_s(db, slot, holder, now))
     if wait_s == 0.0:
-        for take, meter in zip(takes, meters, strict=True):
-            meter.book(now, take.cost_s)
-            _keep(db, take.meter, meter)
+        for each, meter in zip(takes, meters, strict=True):
+            meter.book(now, each.cost_s)
+            _keep(db, each.meter, meter)
         for slot in slots:
             db.execute("INSERT OR REPLACE INTO slot VALUES (?, ?, ?)", (slot.name, holder, now + slot.ttl_s))
-    depths = tuple(meter.depth_s(now) for meter in meters)
-    return Taken(wait_s, now, depths, tuple(meter.booked_s for meter in meters))
+    return _taken(wait_s, now, meters)
+
+
+def as_they_are(db: sqlite3.Connection, now: float, takes: Sequence[Take], wait_s: float) -> Taken:
+    """Tell how deep the meters are, of which nothing was taken after all."""
+    return _taken(wait_s, now, [_meter(db, each.meter, now) for each in takes])
 
 
 def _undo(
@@ -69,16 +75,17 @@ def _undo(
     """Give back what a caller took that left meanwhile.  Its step was the one before, so it is decided."""
     if step.cancelled() or isinstance(step.exception(), StoreLost) or step.result().wait_s > 0:
         return
-    _change(db, now, giving_back(takes), [slot.name for slot in slots], holder)
+    change(db, now, giving_back(takes), [slot.name for slot in slots], holder)
 
 
-def _change(
+def change(
     db: sqlite3.Connection, now: float, changes: Sequence[Change], free: Sequence[str], holder: str
 ) -> None:
-    for change in changes:
-        meter = _meter(db, change.meter, now)
-        apply(change, meter, now)
-        _keep(db, change.meter, meter)
+    """Follow the news, and free the slots that `holder` gives back."""
+    for each in changes:
+        meter = _meter(db, each.meter, now)
+        apply(each, meter, now)
+        _keep(db, each.meter, meter)
     for name in free:
         db.execute("DELETE FROM slot WHERE name = ? AND holder = ?", (name, holder))
 
@@ -90,6 +97,11 @@ def note_member(db: sqlite3.Connection, now: float, group: str, member: str, ttl
     db.execute("DELETE FROM meter WHERE max(full_at, born_at) + ? < ?", (FORGET_S, now))
     db.execute("INSERT OR REPLACE INTO member VALUES (?, ?, ?)", (group, member, now + ttl_s))
     return db.execute("SELECT count(*) FROM member WHERE circle = ?", (group,)).fetchone()[0]
+
+
+def _taken(wait_s: float, now: float, meters: Sequence[Meter]) -> Taken:
+    depths = tuple([meter.depth_s(now) for meter in meters])
+    return Taken(wait_s, now, depths, tuple([meter.booked_s for meter in meters]))
 
 
 def _meter(db: sqlite3.Connection, name: str, now: float) -> Meter:
