@@ -19,7 +19,7 @@ from stanchion.core.trail import Attempt
 from stanchion.core.usage import CLASSES, Usage
 from stanchion.engine.prices import Cost, PriceBook
 from stanchion.observe.metrics import Metrics
-from stanchion.stores.ledger import COUNTS, Line
+from stanchion.stores.ledger import Line
 from stanchion.wire.usage import read_tier
 
 Post = Callable[[Line], None]
@@ -81,7 +81,7 @@ class Accounts:
             call=call.id,
             team=call.team,
             # callers with a key are known; others are as many as there are addresses
-            caller=call.caller if call.caller_key else _bounded(_short(call.caller), self._callers),
+            caller=call.caller if call.caller_key else _bounded(call.caller, self._callers),
             key=call.caller_key,
             operation=call.operation.path,
             asked=_short(call.model),
@@ -97,13 +97,8 @@ class Accounts:
         if last is None and reply is not None:  # answered without a provider of its own
             near = reply.head.cache == "semantic"  # counted apart, as if from a provider of that name
             last = Attempt(SEMANTIC if near else reply.head.endpoint, reply.head.model, 0.0)
-        counts = {
-            "calls": 1,
-            "failed": end is End.FAILED,
-            "cancelled": end is End.CANCELLED,
-            "cached": reply is not None and not attempts,
-            "attempts": len(attempts),
-        }
+        cached = reply is not None and not attempts
+        counts = (1, int(end is End.FAILED), int(end is End.CANCELLED), int(cached), len(attempts))
         self._book(facts, 0, last, counts, (end.word, code, seconds))
 
     def _late_unposted(self, tier: str, number: int, attempt: Attempt) -> None:
@@ -116,27 +111,24 @@ class Accounts:
 
     def _other(self, facts: _Facts, number: int, attempt: Attempt, more: int) -> None:
         seconds = 0.0 if attempt.ended_at is None else attempt.ended_at - attempt.started_at
-        counts = {"attempts": more}
-        self._book(facts, number, attempt, counts, (attempt.outcome, attempt.code or "", seconds))
+        self._book(facts, number, attempt, (0, 0, 0, 0, more), (attempt.outcome, attempt.code or "", seconds))
 
     def _book(
         self,
         facts: _Facts,
         number: int,
         attempt: Attempt | None,
-        counts: dict[str, int],
+        counts: tuple[int, ...],
         how: tuple[str, str, float],
     ) -> None:
         endpoint, model, usage = (
             ("", "", None) if attempt is None else (attempt.endpoint, attempt.model, attempt.usage)
         )
         tokens = parts = _NOTHING
-        tier = facts.tier
+        tier, estimated, unpriced = facts.tier, 0, 0
         if attempt is not None and usage is not None:
             tier, tokens, cost = self._priced(attempt, usage, tier)
-            parts = cost.parts
-            counts["estimated"] = usage.estimated
-            counts["unpriced"] = not cost.known
+            parts, estimated, unpriced = cost.parts, int(usage.estimated), int(not cost.known)
         outcome, code, seconds = how
         self._post(
             Line(
@@ -147,7 +139,7 @@ class Accounts:
                 caller=facts.caller,
                 key=facts.key,
                 model=_short(model),
-                endpoint=_bounded(_short(endpoint), self._endpoints),
+                endpoint=_bounded(endpoint, self._endpoints),
                 operation=facts.operation,
                 asked=facts.asked,
                 outcome=outcome,
@@ -155,7 +147,7 @@ class Accounts:
                 tier=tier,
                 stream=facts.stream,
                 seconds=round(seconds, 4),
-                sums=(*[int(counts.get(name, 0)) for name in COUNTS], *tokens, *parts),
+                sums=(*counts, estimated, unpriced, *tokens, *parts),  # in the order of SUMS
             )
         )
 
@@ -179,7 +171,10 @@ def _nowhere(line: Line) -> None:
 
 
 def _bounded(name: str, known: set[str]) -> str:
-    """Return the name, or "other" where there are too many: of models that callers make up, of addresses."""
+    """Return what a table can show of a name; "other" where there are too many: of models, of addresses."""
+    if name in known:
+        return name
+    name = _short(name)
     if name in known:
         return name
     if len(known) >= _NAMES_MOST:
@@ -190,10 +185,18 @@ def _bounded(name: str, known: set[str]) -> str:
 
 def _counted(usage: Usage, tier: str) -> tuple[Usage, tuple[int, ...]]:
     """Return the usage as it is booked, and its tokens by class."""
-    tokens: tuple[int, ...] = msgspec.structs.astuple(usage)[: len(CLASSES)]
+    tokens = (
+        usage.input,
+        usage.input_cached,
+        usage.input_cache_write,
+        usage.input_audio,
+        usage.output,
+        usage.output_reasoning,
+        usage.output_audio,
+    )
     if max(tokens) > _TOKENS_MOST:
-        tokens = tuple([min(each, _TOKENS_MOST) for each in tokens])
-        return Usage(**dict(zip(CLASSES, tokens, strict=True)), estimated=usage.estimated, tier=tier), tokens
+        fewer: tuple[int, ...] = tuple([min(each, _TOKENS_MOST) for each in tokens])
+        return Usage(**dict(zip(CLASSES, fewer, strict=True)), estimated=usage.estimated, tier=tier), fewer
     return usage if usage.tier == tier else msgspec.structs.replace(usage, tier=tier), tokens
 
 

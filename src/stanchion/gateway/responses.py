@@ -82,7 +82,8 @@ def _pass_on(upstream: Mapping[str, str], headers: list[Header]) -> None:
     for name, raw_name in _PASSED:
         value = get(name)
         if value is not None:
-            headers.append((raw_name, _ascii(value)))
+            plain = value.isascii() and value.isprintable()
+            headers.append((raw_name, value.encode() if plain else _ascii(value)))
 
 
 def _ascii(text: str) -> bytes:
