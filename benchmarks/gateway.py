@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from subprocess import Popen
+from tempfile import TemporaryDirectory
 
 from benchmarks import loads
 from benchmarks.figures import Row, Run, interleaved, ratio_row
@@ -40,21 +41,21 @@ class Served:
 
 
 @contextmanager
-def stanchion(base_url: str, *, log_level: str = "info") -> Generator[Served]:
-    """Run `stanchion serve`; its log goes to a file."""
+def stanchion(base_url: str, *, log_level: str = "info", books: bool = False) -> Generator[Served]:
+    """Run `stanchion serve`; its log goes to a file.  With `books` the ledger, the cache and shared flights are on."""
     port = free_port()
     words = [PYTHON, "-m", "stanchion", "serve", "--port", str(port), "--log-level", log_level]
-    # no file of the user's who measures; the ledger and the cache have rows of their own
-    env = environment(
-        OPENAI_API_KEY=KEY,
-        OPENAI_BASE_URL=base_url,
-        STANCHION_STORES_KEYS="memory",
-        STANCHION_STORES_LEDGER="off",
-        STANCHION_CACHE_USE="off",
-        STANCHION_COALESCE_ON="false",
-    )
-    with server(words, port, core=0, env=env) as running:
-        yield Served(port, running)
+    with TemporaryDirectory() as folder:  # no file of the user's who measures
+        env = environment(
+            OPENAI_API_KEY=KEY,
+            OPENAI_BASE_URL=base_url,
+            STANCHION_STORES_KEYS="memory",
+            STANCHION_STORES_LEDGER=f"sqlite:///{folder}/ledger.db" if books else "off",
+            STANCHION_CACHE_USE="repeatable" if books else "off",
+            STANCHION_COALESCE_ON="true" if books else "false",
+        )
+        with server(words, port, core=0, env=env) as running:
+            yield Served(port, running)
 
 
 @contextmanager
@@ -97,18 +98,27 @@ def whole_answers(run: Run) -> list[Row]:
     seconds = run.seconds(4)
     with ExitStack() as stack:
         base_url = stack.enter_context(_upstream(lambda port: python("benchmarks.upstream", "--port", port)))
-        systems = [pass_through(base_url), stanchion(base_url), stanchion(base_url, log_level="warning")]
+        systems = [
+            pass_through(base_url),
+            stanchion(base_url),
+            stanchion(base_url, log_level="warning"),
+            stanchion(base_url, books=True),
+        ]
         if "portkey" in run.peers:
             systems.append(portkey(base_url))
         figures = [stack.enter_context(each).whole(seconds) for each in systems]
         for warm_up in figures:
             warm_up()
-        bare, info, warning, *peer = interleaved(run.runs, *figures)
+        bare, info, warning, books, *peer = interleaved(run.runs, *figures)
     beside = "ASGI + aiohttp pass-through"
     rows = [
         _whole_row(f"gateway, whole answers, log level {level}", bare, mine, beside=beside, least=0.65)
         for level, mine in (("info", info), ("warning", warning))
     ]
+    # what those cost a call has rows of its own: `money` and `cache`
+    rows.append(
+        _whole_row("gateway, whole answers, ledger, cache and shared flights on", bare, books, beside=beside)
+    )
     rows += [
         _whole_row("gateway, whole answers, log level info", each, info, beside="Portkey") for each in peer
     ]

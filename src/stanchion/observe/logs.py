@@ -53,11 +53,9 @@ def json_line(line: Line) -> str:
     """Write a line as one JSON object: time, level, logger, event, and the event's facts."""
     second, milliseconds = divmod(int(line.at * 1000), 1000)
     facts = line.facts if line.traceback is None else {**line.facts, "traceback": line.traceback}
-    comma = "," if facts else ""
-    said = _encode(facts).decode()[1:]
-    event = _encode(line.event).decode()
-    who = _who(line.level, line.logger)
-    return f'{{"at":"{_second(second)}.{milliseconds:03d}+00:00",{who},"event":{event}{comma}{said}'
+    said = f",{_encode(facts).decode()[1:]}" if facts else "}"
+    what = _what(line.level, line.logger, line.event)
+    return f'{{"at":"{_second(second)}.{milliseconds:03d}+00:00",{what}{said}'
 
 
 @lru_cache(maxsize=4)
@@ -67,9 +65,10 @@ def _second(second: int) -> str:
 
 
 @lru_cache(maxsize=1000)
-def _who(level: int, logger: str) -> str:
-    """Return what all lines of a logger's level have in common; a program has a few dozen of them."""
-    return _encode({"level": logging.getLevelName(level).lower(), "logger": logger}).decode()[1:-1]
+def _what(level: int, logger: str, event: str) -> str:
+    """Return what all lines of an event have in common; a program has a hundred of them."""
+    level_name = logging.getLevelName(level).lower()
+    return _encode({"level": level_name, "logger": logger, "event": event}).decode()[1:-1]
 
 
 def plain_line(line: Line) -> str:
