@@ -20,7 +20,7 @@ import msgspec
 
 from stanchion.core.call import Body, Call, Operation
 from stanchion.core.clock import Clock
-from stanchion.core.errors import SettingsError, StanchionError
+from stanchion.core.errors import DeadlineExceeded, SettingsError, StanchionError
 from stanchion.core.service import Service
 from stanchion.engine.settings import Settings
 from stanchion.observe.logs import log_event
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 LOCAL = "local"
+_LATE = (TimeoutError, DeadlineExceeded)  # of its thread, of the provider
 _REST_S = 5.0  # seconds that nobody waits for an embedder that failed
 _WAITING_MOST = 64  # texts that wait for the thread: it takes some milliseconds for each
 _APART = CacheAsked(look=False, store=False)  # an embedding is used once, and would push answers out
@@ -161,7 +162,7 @@ class Embedding:
             with self._clock.timeout_at(until):
                 vector = await self._ask(text, call.having(deadline=until))
         except (StanchionError, ImportError, OSError, ValueError) as error:  # a TimeoutError is an OSError
-            if until < call.deadline or not isinstance(error, TimeoutError):  # not for the call's own haste
+            if until < call.deadline or not isinstance(error, _LATE):  # not for the call's own haste
                 self._rests_until = self._clock.now() + _REST_S
                 self._note(error)
             return None
@@ -182,7 +183,7 @@ class Embedding:
 
 def _why(error: Exception) -> str:
     """Say why there is no embedding, in words that hold nothing of the text."""
-    if isinstance(error, TimeoutError):
+    if isinstance(error, _LATE):
         return "it did not answer in time"
     if isinstance(error, SettingsError):  # names what is to be installed
         return str(error)

@@ -14,7 +14,7 @@ import pytest
 
 from stanchion.core.call import Call, Operation
 from stanchion.core.clock import Clock
-from stanchion.core.errors import SettingsError
+from stanchion.core.errors import DeadlineExceeded, SettingsError
 from stanchion.engine.config import load
 from stanchion.engine.meaning import AskedModel, Embedding, Meanings, ThreadWorker
 from stanchion.observe.metrics import Metrics
@@ -79,6 +79,18 @@ async def test_a_call_in_haste_does_not_send_it_to_rest() -> None:
     embed, _ = embedding(ScriptedProvider([3.0, GOOD], [GOOD]))
     assert await embed("how?", call(deadline=asyncio.get_running_loop().time() + 0.1)) is None
     assert await embed("how?", call()) == ONE
+
+
+@pytest.mark.parametrize(("error", "asked"), [(DeadlineExceeded("late"), 2), (down(), 1)])
+@virtual_time
+async def test_a_call_in_haste_tells_nothing_of_the_model_but_a_refusal_does(
+    error: Exception, asked: int
+) -> None:
+    provider = ScriptedProvider([0.05, error], [GOOD])
+    embed, _ = embedding(provider)
+    assert await embed("how?", call(deadline=asyncio.get_running_loop().time() + 0.1)) is None
+    await embed("how?", call())
+    assert len(provider.calls) == asked
 
 
 @virtual_time
