@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from stanchion.stores.budgets import LATE_S, Charge, Hold, Lease, Reserved, Settlement, Sums
+from stanchion.stores.budgets import LATE_S, NAMES_MOST, Charge, Hold, Lease, Reserved, Settlement, Sums
 
 _SWEEP_FROM = 1024  # purses; fewer are not worth sweeping
 
@@ -145,6 +145,11 @@ class MemoryBudgets:
     async def spent(self, purses: Sequence[str]) -> Sequence[Sums]:
         now = self._now()
         return [Sums(each.spent, each.held) for each in [self._purse(name, now) for name in purses]]
+
+    async def names(self, begins: str) -> Sequence[str]:
+        now = self._now()
+        known = [name for name, it in self._purses.items() if it.keep_until > now and name.startswith(begins)]
+        return sorted(known)[:NAMES_MOST]
 
     async def beat(self, group: str, member: str, ttl_s: float) -> int:
         now = self._now()
