@@ -114,7 +114,8 @@ class CallerLimits:
 
     def __init__(self, store: Store | None, clock: Clock, metrics: Metrics) -> None:
         self._store: Store = store or own_limits(clock)
-        self._own = self._store.limits if isinstance(self._store.limits, MemoryLimits) else None
+        limits = self._store.limits
+        self._own = limits if type(limits) is MemoryLimits else None  # nothing is waited for
         self._clock = clock
         self._refused = metrics.caller_limited
         self._plans: dict[int, _Plan] = {}  # by the standing's identity: it lives as long as a book's version
@@ -184,11 +185,15 @@ class CallerLimits:
         elif usage is None and end is not End.FAILED:
             return  # nobody told what it used: what was reserved stands for it
         else:
-            used = usage.total_tokens if usage is not None else 0
-            changes = list[Change]()
-            for bound, take in zip(taken.metered, taken.takes, strict=True):
+            used, own, changes = usage.total_tokens if usage is not None else 0, self._own, list[Change]()
+            for place, bound in enumerate(taken.metered):
                 if bound.of_tokens:
-                    changes.append(Change(take.meter, used * bound.one.cost_s - take.cost_s))
+                    take = taken.takes[place]
+                    more_s = used * bound.one.cost_s - take.cost_s
+                    if own is not None:
+                        own.book_now(take.meter, more_s)
+                    else:
+                        changes.append(Change(take.meter, more_s))
         if changes:
             self._store.later(changes)
 

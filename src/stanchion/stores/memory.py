@@ -89,6 +89,11 @@ class MemoryLimits:
                 if not holders:
                     del self._holders[name]
 
+    def book_now(self, meter: str, cost_s: float) -> None:
+        """Book what was used beyond what was taken, for those who cannot wait: it never does."""
+        now = self._now()
+        self._meter(meter, now).book(now, cost_s)
+
     async def beat(self, group: str, member: str, ttl_s: float) -> int:
         now = self._now()
         members = {each: until for each, until in self._groups.get(group, {}).items() if until > now}
