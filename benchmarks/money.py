@@ -40,7 +40,7 @@ def rows(run: Run) -> list[Row]:
             compared=more,
             as_="unit",
             most=_MOST_US,
-            note="judged is the difference; in process, five limits of three levels, a line in SQLite, "
+            note="judged is the difference; in process, three levels with a limit each, a line in SQLite, "
             "its thread counted",
         ),
         Row(

@@ -54,9 +54,9 @@ dollars = 1_000_000.0
 """
 _STANDING = Standing(
     levels=(
-        Level("key bench", read_limits(["requests=1000000/minute", "tokens=100000000/minute"])),
+        Level("key bench", read_limits(["requests=1000000/minute"])),
         Level("caller bench", read_limits(["tokens=10000000000/day"])),
-        Level("team bench", read_limits(["requests=100000000/day", "open=1000"])),
+        Level("team bench", read_limits(["requests=100000000/day"])),
     ),
     caller="bench",
 )

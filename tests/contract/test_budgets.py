@@ -158,6 +158,17 @@ async def test_a_caller_cancelled_while_it_reserves_leaves_nothing_held(place: P
     await until(lambda found: found == (0, 0), lambda: sums(budgets))
 
 
+async def test_purses_are_named_by_how_they_begin(place: Place) -> None:
+    budgets = place.budgets()
+    for purse in ("a/x 2026-11", "a/y[*]? 2026-11", "a 2026-11", "ab/x 2026-11", "a/z"):
+        await budgets.reserve("h", [Hold(purse, 100, 1, 1)], HOUR)
+    await budgets.reserve("h", [Hold("a/gone", 100, 1, 1, keep_s=0.05)], HOUR)
+    await asyncio.sleep(0.1)
+    assert await budgets.names("a/") == ["a/x 2026-11", "a/y[*]? 2026-11", "a/z"]
+    assert await budgets.names("a/y[*]?") == ["a/y[*]? 2026-11"]
+    assert await budgets.names("*") == []
+
+
 async def test_large_sums_are_exact(place: Place) -> None:
     budgets, cap = place.budgets(), 9_000_000_000_000_000  # nine thousand million dollars
     await reserve(budgets, "a", hold(cap - 1, cap=cap))

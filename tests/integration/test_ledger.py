@@ -9,28 +9,29 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stanchion import AsyncClient, StanchionError
-from stanchion.simulator import Simulator, SimulatorOptions
+from stanchion.simulator import CallRecord, Simulator, SimulatorOptions
 from stanchion.stores.ledger import Asked, Used, merged
 from stanchion.stores.opening import open_ledger
 
 pytestmark = pytest.mark.timeout(300)
 CALLS = 10_000
 OPEN = 50
-KEY, WORD = "sk-canary-7d5c1a9be2", "zanzibar"
+KEY, OTHER_KEY, WORD = "sk-canary-7d5c1a9be2", "sk-canary-19f04c83d6", "zanzibar"
 ASKED = [{"role": "user", "content": f"Tell me of {WORD} and its harbour."}]
 EXACT = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "text-embedding-3-small")  # the provider told what was used
 CUT, LEFT = "fault-cut-6-abort", "fault-stall-4"
+HEDGED, CACHED = "gpt-4", "gpt-4.1-mini"
 SETTINGS = """
 [providers.sim]
 base_url = "{url}"
-key_env = "SIM_KEY"
+key_env = ["SIM_KEY", "OTHER_KEY"]
 models = []
 [stores]
 ledger = "sqlite://{ledger}"
@@ -40,6 +41,10 @@ attempts = 8
 budget_floor = 100000
 [health]
 failures = 100000
+[routes.hedged]
+balance = ["sim/gpt-4"]
+[routes.hedged.hedge]
+on = true
 [prices.gpt-4o]
 input = 2.5
 input_cached = 1.25
@@ -57,26 +62,37 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def sim() -> AsyncIterator[Simulator]:
-    faults: Any = ({"name": "503", "model": "gpt-4.1", "rate": 0.3},)
+    faults: Any = (
+        {"name": "503", "model": "gpt-4.1", "rate": 0.3},
+        {"name": "slow", "model": HEDGED, "rate": 0.03, "seconds": 1},
+    )
     async with Simulator(SimulatorOptions(faults=faults, log_capacity=3 * CALLS)) as running:
         yield running
+
+
+async def streamed(client: AsyncClient, caller: str, model: str, **more: Any) -> None:
+    async with client.stream(ASKED, model=model, caller=caller, **more) as stream:
+        async for _ in stream:
+            pass
 
 
 async def one(client: AsyncClient, number: int) -> str:
     """Make a call of the kind that its number says; returns its model."""
     kind = number % 20
     caller = f"caller-{number % 3}"
-    if kind < 7:
-        await client.chat(ASKED, model="gpt-4o", caller=caller)
-        return "gpt-4o"
-    if kind < 13:
-        async with client.stream(ASKED, model="gpt-4o-mini", caller=caller) as stream:
-            async for _ in stream:
-                pass
+    if kind < 7 or 11 <= kind < 13:
+        model = "gpt-4o" if kind < 7 else "gpt-4.1"
+        await client.chat(ASKED, model=model, caller=caller)
+        return model
+    if kind < 11:
+        await streamed(client, caller, "gpt-4o-mini")
         return "gpt-4o-mini"
-    if kind < 16:
-        await client.chat(ASKED, model="gpt-4.1", caller=caller)
-        return "gpt-4.1"
+    if kind < 15:
+        await streamed(client, caller, "hedged")
+        return HEDGED
+    if kind == 15:
+        await streamed(client, caller, CACHED, temperature=0)
+        return CACHED
     if kind == 16:
         await client.embed(f"the harbour of {WORD}", model="text-embedding-3-small", caller=caller)
         return "text-embedding-3-small"
@@ -125,10 +141,13 @@ async def test_ten_thousand_mixed_calls_are_booked_as_the_provider_counted_them(
 ) -> None:
     logging.getLogger("stanchion").setLevel(logging.CRITICAL)
     monkeypatch.setenv("SIM_KEY", KEY)
+    monkeypatch.setenv("OTHER_KEY", OTHER_KEY)
     ledger, file = tmp_path / "ledger.db", tmp_path / "stanchion.toml"
     file.write_text(SETTINGS.format(url=sim.base_url, ledger=ledger), encoding="utf-8")
     async with AsyncClient(config=file) as client:
         made = await make(client)
+        metrics = (await client.engine()).metrics
+        hedges = {how: int(metrics.hedges.of(how).value) for how in ("won", "lost", "failed", "left")}
     logging.getLogger("stanchion").setLevel(logging.NOTSET)
     rows = await booked(ledger, "model")
     assert {model: row.of("calls") for model, row in rows.items()} == made
@@ -137,13 +156,13 @@ async def test_ten_thousand_mixed_calls_are_booked_as_the_provider_counted_them(
         == CALLS
         == sum(row.of("calls") for row in (await booked(ledger, "caller")).values())
     )
-    for model in (*EXACT, CUT, LEFT):
+    for model in (*EXACT, CACHED, CUT, LEFT):
         seen = [record for record in sim.calls if record.model == model]
         row = rows[model]
         assert row.of("attempts") == len(seen)
         answered = [record for record in seen if record.status == 200]
         written = row.of("output") + row.of("output_reasoning")
-        if model in EXACT:
+        if model in (*EXACT, CACHED):
             assert prompt(row) == sum(record.prompt_tokens for record in answered)
             assert written == sum(record.completion_tokens for record in answered)
             assert (row.of("estimated"), row.of("failed"), row.of("cancelled")) == (0, 0, 0)
@@ -155,14 +174,60 @@ async def test_ten_thousand_mixed_calls_are_booked_as_the_provider_counted_them(
     assert len([record for record in sim.calls if record.status == 503]) > CALLS // 50  # many were retried
     assert rows[CUT].of("failed") == made[CUT]
     assert rows[LEFT].of("cancelled") == made[LEFT]
+    for model in (CACHED, "text-embedding-3-small"):
+        assert rows[model].of("cached") == made[model] - rows[model].of("attempts") > made[model] / 2
+    races(rows[HEDGED], made[HEDGED], hedges, [each for each in sim.calls if each.model == HEDGED])
+    assert answers_of(ledger) == (made[HEDGED], *each_of(sim, made[HEDGED]))
+    priced(rows, made)
+    stored = contents(tmp_path)
+    assert b"caller-1" in stored
+    assert KEY.encode() not in stored
+    assert OTHER_KEY.encode() not in stored
+    assert WORD.encode() not in stored
+
+
+def priced(rows: dict[str, Used], made: Counter[str]) -> None:
+    """Each token is counted at its price."""
     costs = {model: row.cost_micro_usd for model, row in rows.items()}
     assert abs(costs["gpt-4o"] - dear(rows["gpt-4o"], 2.5, 1.25, 10)) <= made["gpt-4o"] / 2
     assert abs(costs["gpt-4o-mini"] - dear(rows["gpt-4o-mini"], 0.15, 0.15, 0.6)) <= made["gpt-4o-mini"] / 2
     assert rows["gpt-4.1"].of("unpriced") == made["gpt-4.1"]  # it has no price here
-    stored = contents(tmp_path)
-    assert b"caller-1" in stored
-    assert KEY.encode() not in stored
-    assert WORD.encode() not in stored
+
+
+def races(row: Used, calls: int, hedges: dict[str, int], seen: list[CallRecord]) -> None:
+    """Each second attempt is booked, its share is kept, and who was cut at the provider had lost."""
+    made = hedges["won"] + hedges["lost"]
+    assert (hedges["failed"], hedges["left"]) == (0, 0)
+    assert calls / 100 <= made <= calls / 20
+    assert row.of("attempts") == calls + made
+    # one that lost as it was being sent may never have arrived
+    assert 0 <= calls + made - len(seen) <= hedges["lost"]
+    assert row.of("estimated") == made  # what a provider never told: of each race one
+    assert (row.of("failed"), row.of("cancelled")) == (0, 0)
+    cut = [each for each in seen if not each.completed]
+    assert 0 < len(cut) <= made
+    assert all(each.client_left_at is not None for each in cut)
+
+
+def answers_of(ledger: Path) -> tuple[int, int, int]:
+    """Count the hedged answers and their tokens, without what was left: straight from the store's table."""
+    with closing(sqlite3.connect(ledger)) as database:
+        return database.execute(
+            "SELECT count(*), sum(input + input_cached), sum(output + output_reasoning) FROM ledger_line"
+            " WHERE model = ? AND estimated = 0",
+            (HEDGED,),
+        ).fetchone()
+
+
+def each_of(sim: Simulator, answers: int) -> tuple[int, int]:
+    """Return what the provider counted for so many of the hedged answers: they are all the same."""
+    counted = {
+        (each.prompt_tokens, each.completion_tokens)
+        for each in sim.calls
+        if each.model == HEDGED and each.completed
+    }
+    ((prompt_tokens, written),) = counted
+    return prompt_tokens * answers, written * answers
 
 
 def contents(folder: Path) -> bytes:

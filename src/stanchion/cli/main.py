@@ -29,6 +29,7 @@ _COMMANDS = {
     "keys": "Show, verify, rotate and quarantine the providers' keys.",
     "callers": "Give teams and services keys of their own, limit and revoke them.",
     "usage": "Tell what was used and what it cost.",
+    "budgets": "Tell what each budget has spent, and what is left.",
     "config": "Show, check or begin the configuration.",
     "version": "Tell the versions.",
 }

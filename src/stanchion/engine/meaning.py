@@ -20,7 +20,7 @@ import msgspec
 
 from stanchion.core.call import Body, Call, Operation
 from stanchion.core.clock import Clock
-from stanchion.core.errors import SettingsError, StanchionError
+from stanchion.core.errors import DeadlineExceeded, SettingsError, StanchionError
 from stanchion.core.service import Service
 from stanchion.engine.settings import Settings
 from stanchion.observe.logs import log_event
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 LOCAL = "local"
+_LATE = (TimeoutError, DeadlineExceeded)  # of its thread, of the provider
 _REST_S = 5.0  # seconds that nobody waits for an embedder that failed
 _WAITING_MOST = 64  # texts that wait for the thread: it takes some milliseconds for each
 _APART = CacheAsked(look=False, store=False)  # an embedding is used once, and would push answers out
@@ -99,10 +100,10 @@ class Meanings:
     def take(self, options: SemanticCacheOptions) -> Meaning | None:
         """Go by these settings; None where they want no semantic cache.  Raises SettingsError."""
         if options.mode == "off":
-            self.close()
+            self._forget()
             return None
         if self._held is None or self._held[0] != options.embedder:
-            self.close()
+            self._forget()
             self._held = self._made(options)
         _, worker, embedding, meaning = self._held
         embedding.wait_s = options.wait_s
@@ -110,11 +111,15 @@ class Meanings:
         return meaning
 
     def close(self) -> None:
-        """Forget all questions."""
+        """Forget all questions, and end the thread."""
         if self._held is not None:
             self._held[1].close()
-            self._held = None
-            self._metrics.semantic_entries.of().set(0)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Let go of it.  Calls in flight may use it to their end; the thread ends when nobody holds it any more."""
+        self._held = None
+        self._metrics.semantic_entries.of().set(0)
 
     def _made(self, options: SemanticCacheOptions) -> tuple[str, ThreadWorker, Embedding, Meaning]:
         from stanchion.stores.nearest import Nearest  # noqa: PLC0415 - needs NumPy, which is an extra
@@ -156,8 +161,8 @@ class Embedding:
         try:
             with self._clock.timeout_at(until):
                 vector = await self._ask(text, call.having(deadline=until))
-        except (StanchionError, TimeoutError) as error:
-            if until < call.deadline or isinstance(error, StanchionError):  # not for the call's own haste
+        except (StanchionError, ImportError, OSError, ValueError) as error:  # a TimeoutError is an OSError
+            if until < call.deadline or not isinstance(error, _LATE):  # not for the call's own haste
                 self._rests_until = self._clock.now() + _REST_S
                 self._note(error)
             return None
@@ -165,7 +170,7 @@ class Embedding:
         self._note(None)
         return vector
 
-    def _note(self, error: StanchionError | TimeoutError | None) -> None:
+    def _note(self, error: Exception | None) -> None:
         lost = error is not None
         if lost is self._lost:
             return
@@ -173,8 +178,17 @@ class Embedding:
         if error is None:
             log_event(log, logging.INFO, "semantic_cache.embedder_back")
         else:
-            why = error.code if isinstance(error, StanchionError) else "it did not answer in time"
-            log_event(log, logging.WARNING, "semantic_cache.embedder_lost", why=why)
+            log_event(log, logging.WARNING, "semantic_cache.embedder_lost", why=_why(error))
+
+
+def _why(error: Exception) -> str:
+    """Say why there is no embedding, in words that hold nothing of the text."""
+    if isinstance(error, _LATE):
+        return "it did not answer in time"
+    if isinstance(error, SettingsError):  # names what is to be installed
+        return str(error)
+    code = error.code if isinstance(error, StanchionError) else None
+    return code or type(error).__name__
 
 
 class LocalModel:

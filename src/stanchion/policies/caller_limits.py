@@ -86,6 +86,7 @@ class _Bound(msgspec.Struct, frozen=True):
     limit: Limit
     name: str  # of the meter or slot in the store.  A limit that is changed goes on with what was used
     one: Take  # of one request, or one token
+    of_tokens: bool
 
 
 class _Plan(msgspec.Struct, frozen=True):
@@ -97,7 +98,7 @@ class _Plan(msgspec.Struct, frozen=True):
     of_tokens: bool
 
 
-class _Taken(msgspec.Struct, frozen=True):
+class _Taken(msgspec.Struct, frozen=True, gc=False):
     """What was taken for a call."""
 
     trail: Trail
@@ -113,6 +114,8 @@ class CallerLimits:
 
     def __init__(self, store: Store | None, clock: Clock, metrics: Metrics) -> None:
         self._store: Store = store or own_limits(clock)
+        limits = self._store.limits
+        self._own = limits if type(limits) is MemoryLimits else None  # nothing is waited for
         self._clock = clock
         self._refused = metrics.caller_limited
         self._plans: dict[int, _Plan] = {}  # by the standing's identity: it lives as long as a book's version
@@ -128,7 +131,7 @@ class CallerLimits:
     async def _limited(self, call: Call, service: Service, plan: _Plan) -> Reply:
         metered, held = plan.metered, plan.held
         tokens = self._tokens(call, metered) if plan.of_tokens else 0
-        takes = [bound.one if bound.limit.what == "requests" else _take(bound, tokens) for bound in metered]
+        takes = [_take(bound, tokens) if bound.of_tokens else bound.one for bound in metered]
         slots = list[Slot]()
         if held:
             life_s = max(0.0, min(call.deadline - self._clock.now(), _OPEN_MOST_S)) + _OPEN_MORE_S
@@ -139,7 +142,12 @@ class CallerLimits:
             dues.limits(Part(takes, slots), refused)
             call = call.having(options={**call.options, Dues: dues})
         else:
-            taken = await self._store.limits.take(takes, slots, call.id)
+            own = self._own
+            taken = (
+                await self._store.limits.take(takes, slots, call.id)
+                if own is None
+                else own.take_now(takes, slots, call.id)
+            )
             if taken.wait_s > 0:
                 raise refused(taken)
         ended = partial(self._ended, _Taken(call.trail, call.id, metered, takes, slots, dues))
@@ -177,12 +185,15 @@ class CallerLimits:
         elif usage is None and end is not End.FAILED:
             return  # nobody told what it used: what was reserved stands for it
         else:
-            used = usage.total_tokens if usage is not None else 0
-            changes = [
-                Change(take.meter, cost_s=cost_s(bound.limit, used) - take.cost_s)
-                for bound, take in zip(taken.metered, taken.takes, strict=True)
-                if bound.limit.what == "tokens"
-            ]
+            used, own, changes = usage.total_tokens if usage is not None else 0, self._own, list[Change]()
+            for place, bound in enumerate(taken.metered):
+                if bound.of_tokens:
+                    take = taken.takes[place]
+                    more_s = used * bound.one.cost_s - take.cost_s
+                    if own is not None:
+                        own.book_now(take.meter, more_s)
+                    else:
+                        changes.append(Change(take.meter, more_s))
         if changes:
             self._store.later(changes)
 
@@ -191,7 +202,7 @@ class CallerLimits:
         fields = call.body.fields
         asked = charge(fields)
         for bound in metered:
-            if bound.limit.what == "tokens" and asked > bound.limit.most:
+            if bound.of_tokens and asked > bound.limit.most:
                 self._refused.of(_kind(bound), "tokens").inc()
                 raise LimitReached(
                     f"the call counts {asked} tokens and the limit of {_whose(bound)} is {say_limit(bound.limit)}: "
@@ -230,12 +241,15 @@ def _planned(standing: Standing, levels: Sequence[Level]) -> _Plan:
 
 def _bound(level: str, limit: Limit) -> _Bound:
     name = f"caller {level} {limit.what}/{limit.window_s}"
-    return _Bound(level, limit, name, Take(name, cost_s(limit, 1), float(limit.window_s)))
+    return _Bound(
+        level, limit, name, Take(name, cost_s(limit, 1), float(limit.window_s)), limit.what == "tokens"
+    )
 
 
 def _take(bound: _Bound, tokens: int) -> Take:
     """Take so many tokens; of more than the limit, all: more would be given back in any case."""
-    return Take(bound.name, cost_s(bound.limit, min(tokens, bound.limit.most)), bound.one.room_s)
+    one, most = bound.one, bound.limit.most
+    return Take(one.meter, (tokens if tokens < most else most) * one.cost_s, one.room_s)
 
 
 def _wait_s(take: Take, depth_s: float) -> float:
@@ -244,9 +258,12 @@ def _wait_s(take: Take, depth_s: float) -> float:
 
 def _answer_bound(fields: Mapping[str, Any]) -> int:
     """Return the most tokens that the answers may have, where the call bounds them; else 0."""
-    most = next((value for name in _BOUNDS if isinstance(value := fields.get(name), int) and value > 0), 0)
-    n = fields.get("n")
-    return most * (n if isinstance(n, int) and n > 0 else 1)
+    for name in _BOUNDS:
+        most = fields.get(name)
+        if isinstance(most, int) and most > 0:
+            n = fields.get("n")
+            return most * n if isinstance(n, int) and n > 0 else most
+    return 0
 
 
 def _kind(bound: _Bound) -> str:

@@ -19,6 +19,7 @@ _LIMITS: Mapping[Operation, tuple[str, ...]] = {
     Operation.RESPONSES: ("max_output_tokens",),
 }
 _NONE = ()
+_ANSWERS = ("n", "best_of")
 _FRAME = 3  # tokens around a message, and before the answer
 
 
@@ -63,10 +64,17 @@ def size_of(operation: Operation, fields: Mapping[str, Any]) -> Size:
     limits = _LIMITS.get(operation, _NONE)
     answers = 0
     if limits:
-        n, best = fields.get("n"), fields.get("best_of")
-        answers = max(n if isinstance(n, int) else 1, best if isinstance(best, int) else 1, 1)
-    said = [each for name in limits if isinstance(each := fields.get(name), int) and each >= 0]
-    return Size(prompt_tokens(fields), max(said) if said else None, answers, limits)
+        answers = 1
+        for name in _ANSWERS:
+            n = fields.get(name)
+            if isinstance(n, int) and n > answers:
+                answers = n
+    said: int | None = None
+    for name in limits:
+        most = fields.get(name)
+        if isinstance(most, int) and most >= 0 and (said is None or most > said):
+            said = most
+    return Size(prompt_tokens(fields), said, answers, limits)
 
 
 def limited(fields: Mapping[str, Any], limits: Sequence[str], most: int) -> dict[str, int]:
@@ -85,8 +93,9 @@ def prompt_tokens(fields: Mapping[str, Any]) -> int:
     tokens = charge(fields)
     tokens += tokens // 3 + _FRAME
     if isinstance(messages, list):
-        for each in cast("list[Any]", messages):
-            tokens += _FRAME
+        found = cast("list[Any]", messages)
+        tokens += _FRAME * len(found)
+        for each in found:
             content = cast("dict[str, Any]", each).get("content") if isinstance(each, dict) else None
             if not isinstance(content, str) or not content.isascii():  # nearly never
                 tokens += _more(content)

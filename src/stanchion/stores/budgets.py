@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+NAMES_MOST = 1000  # purses that are named at once
 LATE_S = 3600.0  # so long after its lease ran out a holder may still settle
 
 
@@ -90,6 +91,10 @@ class Budgets(Protocol):
 
     async def spent(self, purses: Sequence[str]) -> Sequence[Sums]:
         """Read what is spent and held."""
+        ...
+
+    async def names(self, begins: str) -> Sequence[str]:
+        """Name the purses that are known and begin so, ordered; at most NAMES_MOST."""
         ...
 
     async def beat(self, group: str, member: str, ttl_s: float) -> int:

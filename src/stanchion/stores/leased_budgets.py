@@ -159,6 +159,10 @@ class LeasedBudgets:
         """Ask the store itself; raises StoreLost where it cannot be asked."""
         return await self._there(self._remote.spent(purses))
 
+    async def names(self, begins: str) -> Sequence[str]:
+        """Ask the store itself; raises StoreLost where it cannot be asked."""
+        return await self._there(self._remote.names(begins))
+
     async def beat(self, group: str, member: str, ttl_s: float) -> int:
         """Ask the store itself; raises StoreLost where it cannot be asked."""
         return await self._there(self._remote.beat(group, member, ttl_s))

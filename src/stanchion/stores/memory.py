@@ -44,20 +44,35 @@ class MemoryLimits:
         self._sweep_at = _SWEEP_FROM
 
     async def take(self, takes: Sequence[Take], slots: Sequence[Slot], holder: str) -> Taken:
-        now = self._now()
-        meters = [self._meter(take.meter, now) for take in takes]
-        wait_s = 0.0
-        for take, meter in zip(takes, meters, strict=True):
-            wait_s = max(wait_s, meter.wait_s(now, take.cost_s, take.room_s))
+        return self.take_now(takes, slots, holder)
+
+    def take_now(self, takes: Sequence[Take], slots: Sequence[Slot], holder: str) -> Taken:
+        """As `take`, for those who cannot wait: it never does.  No `max`, no `zip`: each call comes by here."""
+        now, known, meters, wait_s = self._now(), self._meters, list[Meter](), 0.0
+        for take in takes:
+            meter = known.get(take.meter)
+            if meter is None:
+                meter = self._meter(take.meter, now)
+                known = self._meters
+            meters.append(meter)
+            each_s = meter.wait_s(now, take.cost_s, take.room_s)
+            if each_s > wait_s:
+                wait_s = each_s
         for slot in slots:
-            wait_s = max(wait_s, self._slot_wait_s(slot, holder, now))
+            each_s = self._slot_wait_s(slot, holder, now)
+            if each_s > wait_s:
+                wait_s = each_s
         if wait_s == 0.0:
-            for take, meter in zip(takes, meters, strict=True):
-                meter.book(now, take.cost_s)
+            for place, take in enumerate(takes):
+                meters[place].book(now, take.cost_s)
             for slot in slots:
                 self._holders.setdefault(slot.name, {})[holder] = now + slot.ttl_s
-        depths = tuple([meter.depth_s(now) for meter in meters])
-        return Taken(wait_s, now, depths, tuple([meter.booked_s for meter in meters]))
+        return Taken(
+            wait_s,
+            now,
+            tuple([each.full_at - now if each.full_at > now else 0.0 for each in meters]),
+            tuple([each.booked_s for each in meters]),
+        )
 
     async def change(self, changes: Sequence[Change], free: Sequence[str], holder: str) -> None:
         self.change_now(changes, free, holder)
@@ -73,6 +88,11 @@ class MemoryLimits:
                 holders.pop(holder, None)
                 if not holders:
                     del self._holders[name]
+
+    def book_now(self, meter: str, cost_s: float) -> None:
+        """Book what was used beyond what was taken, for those who cannot wait: it never does."""
+        now = self._now()
+        self._meter(meter, now).book(now, cost_s)
 
     async def beat(self, group: str, member: str, ttl_s: float) -> int:
         now = self._now()

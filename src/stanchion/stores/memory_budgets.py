@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from stanchion.stores.budgets import LATE_S, Charge, Hold, Lease, Reserved, Settlement, Sums
+from stanchion.stores.budgets import LATE_S, NAMES_MOST, Charge, Hold, Lease, Reserved, Settlement, Sums
 
 _SWEEP_FROM = 1024  # purses; fewer are not worth sweeping
 
@@ -78,7 +78,13 @@ class MemoryBudgets:
         self._sweep_at = _SWEEP_FROM
 
     async def reserve(self, holder: str, holds: Sequence[Hold], ttl_s: float) -> Reserved:
+        return self.reserve_now(holder, holds, ttl_s)
+
+    def reserve_now(self, holder: str, holds: Sequence[Hold], ttl_s: float) -> Reserved:
+        """As `reserve`, for those who cannot wait: it never does."""
         now = self._now()
+        if len(holds) == 1:  # nearly always: nothing to compare with
+            return self._reserve_one(holder, holds[0], ttl_s, now)
         purses, granted, cut = list[_Purse](), True, 0
         for hold in holds:
             purse = self._purse(hold.purse, now)
@@ -102,11 +108,26 @@ class MemoryBudgets:
             tuple([each.born_at for each in purses]),
         )
 
+    def _reserve_one(self, holder: str, hold: Hold, ttl_s: float, now: float) -> Reserved:
+        purse = self._purse(hold.purse, now)
+        amount = hold.amount
+        left, cut = hold.cap - purse.spent - purse.held, 0
+        if left < amount:
+            if left < hold.least:
+                return Reserved(False, 0, (purse.spent,), (purse.held,), (purse.born_at,))  # noqa: FBT003
+            amount, cut = left, amount - left
+        purse.hold(holder, amount, hold.sure if hold.sure < amount else amount, now + ttl_s)
+        purse.keep_until = now + hold.keep_s if hold.keep_s else math.inf
+        return Reserved(True, cut, (purse.spent,), (purse.held,), (purse.born_at,))  # noqa: FBT003
+
     async def settle(self, settlements: Sequence[Settlement]) -> None:
-        now = self._now()
         for each in settlements:
             for charge in each.charges:
-                self._purse(charge.purse, now).settle(each.holder, charge.amount)
+                self.settle_now(each.holder, charge.purse, charge.amount)
+
+    def settle_now(self, holder: str, purse: str, amount: int) -> None:
+        """Settle one purse of a holder, for those who cannot wait: it never does."""
+        self._purse(purse, self._now()).settle(holder, amount)
 
     async def renew(self, leases: Sequence[Lease], ttl_s: float) -> None:
         now = self._now()
@@ -127,6 +148,11 @@ class MemoryBudgets:
     async def spent(self, purses: Sequence[str]) -> Sequence[Sums]:
         now = self._now()
         return [Sums(each.spent, each.held) for each in [self._purse(name, now) for name in purses]]
+
+    async def names(self, begins: str) -> Sequence[str]:
+        now = self._now()
+        known = [name for name, it in self._purses.items() if it.keep_until > now and name.startswith(begins)]
+        return sorted(known)[:NAMES_MOST]
 
     async def beat(self, group: str, member: str, ttl_s: float) -> int:
         now = self._now()

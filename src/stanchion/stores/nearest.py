@@ -49,6 +49,12 @@ class Nearest:
         """Say whether a scope has a vector; any thread may ask."""
         return scope in self._scopes
 
+    def has(self, scope: bytes, key: bytes, *, after: float) -> bool:
+        """Say whether a key has a vector that was added after this time."""
+        found = self._scopes.get(scope)
+        at = found.added_at(key) if found is not None else None
+        return at is not None and at > after
+
     def add(self, scope: bytes, key: bytes, vector: bytes, at: float) -> None:
         """Hold a vector of 32-bit floats since `at`, a time in seconds; a new one of the same key replaces it."""
         row = _unit(vector)
@@ -123,6 +129,10 @@ class _Scope:
                 self.rows = np.resize(self.rows, (2 * place, len(row)))
                 self._at = np.resize(self._at, 2 * place)
         self.rows[place], self._at[place] = row, at
+
+    def added_at(self, key: bytes) -> float | None:
+        place = self._places.get(key)
+        return float(self._at[place]) if place is not None else None
 
     def find(self, row: NDArray[np.float32], after: float, before: float) -> Near | None:
         count = len(self.keys)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import threading
 from array import array
 from typing import Any
 
+import msgspec
 import pytest
 
 from stanchion.core.call import Call, Operation
 from stanchion.core.clock import Clock
-from stanchion.core.errors import SettingsError
+from stanchion.core.errors import DeadlineExceeded, SettingsError
 from stanchion.engine.config import load
-from stanchion.engine.meaning import AskedModel, Embedding, ThreadWorker
+from stanchion.engine.meaning import AskedModel, Embedding, Meanings, ThreadWorker
 from stanchion.observe.metrics import Metrics
+from stanchion.policies.semantic_cache import SemanticCacheOptions
 from stanchion.rules.cache_control import CacheAsked
 from stanchion.testing import ScriptedProvider, chat_call, virtual_time
 from tests.unit.policies.reading import down
@@ -78,6 +81,18 @@ async def test_a_call_in_haste_does_not_send_it_to_rest() -> None:
     assert await embed("how?", call()) == ONE
 
 
+@pytest.mark.parametrize(("error", "asked"), [(DeadlineExceeded("late"), 2), (down(), 1)])
+@virtual_time
+async def test_a_call_in_haste_tells_nothing_of_the_model_but_a_refusal_does(
+    error: Exception, asked: int
+) -> None:
+    provider = ScriptedProvider([0.05, error], [GOOD])
+    embed, _ = embedding(provider)
+    assert await embed("how?", call(deadline=asyncio.get_running_loop().time() + 0.1)) is None
+    await embed("how?", call())
+    assert len(provider.calls) == asked
+
+
 @virtual_time
 async def test_where_too_many_wait_nobody_joins_them() -> None:
     provider = ScriptedProvider([GOOD])
@@ -85,6 +100,43 @@ async def test_where_too_many_wait_nobody_joins_them() -> None:
     worker.waiting = 64
     assert await embed("how?", call()) is None
     assert provider.calls == []
+
+
+def test_a_call_in_flight_may_use_what_a_reload_has_put_away() -> None:
+    async def run() -> None:
+        meanings = Meanings(ScriptedProvider(), Clock(), Metrics())
+        on = SemanticCacheOptions(mode="on", embedder="e")
+        before = meanings.take(on)
+        assert before is not None
+        assert meanings.take(msgspec.structs.replace(on, threshold=0.5)) is before
+        other = meanings.take(msgspec.structs.replace(on, embedder="f"))
+        assert other is not before
+        assert meanings.take(SemanticCacheOptions()) is None
+        assert await before.worker.do(lambda: threading.current_thread().name) == "stanchion-meaning_0"
+        meanings.close()
+
+    asyncio.run(run())
+
+
+@virtual_time
+async def test_any_failure_of_a_model_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    broken = (
+        SettingsError("pip install it"),
+        ImportError("no"),
+        OSError("no"),
+        ValueError("no"),
+        TimeoutError(),
+    )
+    for error in broken:
+
+        async def ask(text: str, asking: Call, error: Exception = error) -> bytes:
+            del text, asking
+            raise error
+
+        assert await Embedding(ask, ThreadWorker(), Clock(), Metrics())("how?", call()) is None
+    told = [vars(record) for record in caplog.records]
+    assert len(told) == len(broken)
+    assert "pip install it" in repr(told[0])
 
 
 @pytest.mark.parametrize("answer", [b"[]", b'{"data":[]}', b'{"data":[{"embedding":"AAAA"}]}', b"{"])

@@ -103,6 +103,37 @@ async def test_a_call_that_is_cancelled_while_it_is_embedded_asks_nobody() -> No
     assert len(provider.calls) == 1
 
 
+@virtual_time
+async def test_twins_are_embedded_once_and_share_the_call_to_the_provider() -> None:
+    provider = ScriptedProvider([chat_answer("0")], [1.0, chat_answer("1")])
+    async with knowing(provider, ANGLES) as service:
+        await said(service, zero("hi"))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(said(service, zero("weather?"))) for _ in range(20)]
+        assert {task.result()[0] for task in tasks} == {chat_answer("1")}
+        assert service.embedded == ["hi", "weather?"]
+        assert (service.counted("twin"), service.counted("far")) == (19, 1)
+        assert len(service.known) == 2
+    assert len(provider.calls) == 2
+
+
+@virtual_time
+async def test_twins_of_a_new_kind_of_question_are_embedded_once_too() -> None:
+    provider = ScriptedProvider([1.0, STREAM[0], 2.0, *STREAM[1:]])
+    async with knowing(provider, ANGLES) as service:
+
+        async def slow(pause_s: float) -> None:
+            async with await service(zero("hi", stream=True)) as reply:
+                async for _ in reply:
+                    await asyncio.sleep(pause_s)
+
+        async with asyncio.TaskGroup() as group:
+            for pause_s in (0.0, 0.0, 1.0, 2.0):
+                group.create_task(slow(pause_s))
+        await settled()
+        assert service.embedded == ["hi"]
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -54,6 +54,9 @@ def test_only_what_was_added_in_the_time_is_found() -> None:
         assert near is not None
         assert near.key == key
     assert known.find(b"s", at_angle(0), after=2, before=9) is None
+    assert [known.has(b"s", b"1", after=after) for after in (0, 1)] == [True, False]
+    assert not known.has(b"s", b"9", after=0)
+    assert not known.has(b"other", b"1", after=0)
 
 
 def test_the_same_key_is_held_once_and_what_is_dropped_is_gone() -> None:

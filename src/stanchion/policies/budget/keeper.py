@@ -15,6 +15,7 @@ from stanchion.policies.budget.accounts import Account
 from stanchion.rules.pricing import MILLION
 from stanchion.stores.admission import Admissions
 from stanchion.stores.budgets import Budgets, Charge, Hold, Lease, Settlement
+from stanchion.stores.memory_budgets import MemoryBudgets
 
 log = logging.getLogger(__name__)
 _TOGETHER_MOST = 200  # settlements, or leases, in one step
@@ -28,6 +29,7 @@ class Keeper:
     def __init__(self, budgets: Budgets, put: Put, metrics: Metrics) -> None:
         """`put` hands a job to the engine's outbox."""
         self.budgets = budgets
+        self.own = budgets if type(budgets) is MemoryBudgets else None  # nothing is waited for
         self.together: Admissions | None = None  # where limits and money of a call are asked for in one step
         self.lease_s = 60.0
         self._put = put
@@ -49,9 +51,17 @@ class Keeper:
             self._open[holder] = tuple([each.purse for each in holds])
 
     def settle(self, holder: str, amount: int) -> None:
-        """Spend `amount` in the place of what the call holds, in the background; nothing if it holds none."""
+        """Spend `amount` in the place of what the call holds, in the background; nothing if it holds none.
+
+        In memory it is done at once.
+        """
         purses = self._open.pop(holder, None)
         if purses is None:
+            return
+        own = self.own
+        if own is not None:
+            for purse in purses:
+                own.settle_now(holder, purse, amount)
             return
         self._ended.append(Settlement(holder, tuple([Charge(purse, amount) for purse in purses])))
         if not self._asked:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # it needs NumPy, which only who uses this has
 
 Embed = Callable[[str, Call], Awaitable[bytes | None]]  # 32-bit floats; None where it cannot.  Raises nothing
 Spawn = Callable[[Coroutine[object, object, None]], object]
+_NONE_KEPT = "no answer to this call is kept that is young enough, and a new one is not wanted"
 _TRIES = 3  # questions whose answer is gone already are forgotten, and the next nearest is taken
 _LEARNING_MOST = 256  # questions that wait to be embedded after their answer; more are not noted
 
@@ -85,7 +86,8 @@ class SemanticCache:
         self._clock = clock
         self._metrics = metrics
         self._given = metrics.cache_calls.of("semantic")
-        self._learning = 0
+        self._looking = set[bytes]()  # exact keys of calls that are embedded now
+        self._learning = set[bytes]()  # and of those that are noted now
         self._shadow = Shadow(options, meaning.known, meaning.worker, store, replay, metrics=metrics)
 
     def __call__(self, call: Call, service: Service, /) -> Awaitable[Reply]:
@@ -97,9 +99,7 @@ class SemanticCache:
         question = read_question(call, self._home(call).targets, most_chars=self._options.text_most_chars)
         if question is None:
             if wish.only_stored:
-                raise NotCached(
-                    "no answer to this call is kept that is young enough, and a new one is not wanted"
-                )
+                raise NotCached(_NONE_KEPT)
             return service(call)
         return self._asked(call, service, question, twins.key)
 
@@ -109,15 +109,21 @@ class SemanticCache:
         looks = self._options.mode == "on" and wish.look and wish.near
         if looks and not self._known.holds(question.scope):
             self._count("none")
+        elif looks and key in self._looking:
+            self._count("twin")  # it shares the call to the provider, and is neither embedded nor noted
+            if not wish.only_stored:
+                return await service(call)
         elif looks:
-            vector = await self._embedded(question, call)
-            reply = await self._found(call, question, vector) if vector is not None else None
+            self._looking.add(key)
+            try:
+                vector = await self._embedded(question, call)
+                reply = await self._found(call, question, vector) if vector is not None else None
+            finally:
+                self._looking.discard(key)
             if reply is not None:
                 return reply
         if wish.only_stored:
-            raise NotCached(
-                "no answer to this call is kept that is young enough, and a new one is not wanted"
-            )
+            raise NotCached(_NONE_KEPT)
         reply = await service(call)
         return reply.on_end(partial(self._ended, _Asked(call, question, key, vector, began_at)))
 
@@ -159,16 +165,20 @@ class SemanticCache:
         del error
         if end is not End.COMPLETED or self._store.memory.look(asked.key) is None:
             return  # the exact cache kept nothing
-        if self._learning >= _LEARNING_MOST:
+        if asked.key in self._learning:
+            return  # a twin, which shared the answer
+        if len(self._learning) >= _LEARNING_MOST:
             self._count("too_many")
             return
-        self._learning += 1
+        self._learning.add(asked.key)
         self._spawn(self._learn(asked))
 
     async def _learn(self, asked: _Asked) -> None:
         """Note the question; in shadow mode say first what it would have been answered."""
         vector, scope = asked.vector, asked.question.scope
         try:
+            if vector is None and await self._is_known(scope, asked.key):
+                return  # since a twin of it ended
             if vector is None:
                 later = asked.call.having(
                     deadline=math.inf
@@ -182,7 +192,11 @@ class SemanticCache:
             await self._meaning.worker.do(add)
             self._metrics.semantic_entries.of().set(len(self._known))
         finally:
-            self._learning -= 1
+            self._learning.discard(asked.key)
+
+    def _is_known(self, scope: bytes, key: bytes) -> Awaitable[bool]:
+        after = self._clock.now() - self._options.life_s
+        return self._meaning.worker.do(partial(self._known.has, scope, key, after=after))
 
     def _count(self, result: str) -> None:
         self._metrics.semantic_calls.of(self._options.mode, result).inc()

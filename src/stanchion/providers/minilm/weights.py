@@ -43,7 +43,8 @@ class _Tensor(msgspec.Struct, frozen=True):
 def model_folder() -> Path:
     """Return the folder of the model's files.  Raises SettingsError, which says what to install."""
     spec = find_spec(_MODULE)
-    if spec is None or spec.origin is None or find_spec("numpy") is None:
+    needed = ("numpy", "threadpoolctl")
+    if spec is None or spec.origin is None or any(find_spec(name) is None for name in needed):
         raise SettingsError(_MISSING)
     folder = Path(spec.origin).parent / "model"
     if not (folder / "model.safetensors").is_file() or not (folder / "vocab.txt").is_file():

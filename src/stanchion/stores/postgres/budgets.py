@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from stanchion.stores.budgets import LATE_S, Charge, Hold, Lease, Reserved, Settlement, Sums
+from stanchion.stores.budgets import LATE_S, NAMES_MOST, Charge, Hold, Lease, Reserved, Settlement, Sums
 from stanchion.stores.memory import FORGET_S
 from stanchion.stores.postgres.database import Database
 from stanchion.stores.postgres.gathered import Gathered
@@ -19,6 +19,10 @@ SETTLE = "SELECT stanchion_settle_1($1, $2, $3, $4)"
 _RENEW = "SELECT stanchion_renew_1($1, $2, $3, $4)"
 _SPEND = "SELECT stanchion_spend_1($1, $2, $3, $4)"
 _SPENT = "SELECT stanchion_spent_1($1, $2)"
+_NAMES = """
+    SELECT name FROM stanchion_purse WHERE starts_with(name, $1) AND keep_until > stanchion_now_1()
+    ORDER BY name LIMIT $2
+"""
 _BEAT = "SELECT stanchion_beat_1($1, $2, $3, $4)"
 
 
@@ -68,6 +72,9 @@ class PostgresBudgets:
     async def spent(self, purses: Sequence[str]) -> Sequence[Sums]:
         answer: list[int] = await self._database.value(_SPENT, list(purses), LATE_S)
         return [Sums(spent, held) for spent, held in zip(answer[::2], answer[1::2], strict=True)]
+
+    async def names(self, begins: str) -> Sequence[str]:
+        return [row[0] for row in await self._database.rows(_NAMES, begins, NAMES_MOST)]
 
     async def beat(self, group: str, member: str, ttl_s: float) -> int:
         return await self._database.value(_BEAT, group, member, ttl_s, FORGET_S)

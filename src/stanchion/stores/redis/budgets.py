@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from stanchion.stores.admission import Money
-from stanchion.stores.budgets import Charge, Hold, Lease, Reserved, Settlement, Sums
+from stanchion.stores.budgets import NAMES_MOST, Charge, Hold, Lease, Reserved, Settlement, Sums
 from stanchion.stores.redis.admission import BUDGET, admit
 from stanchion.stores.redis.limits import BEAT
-from stanchion.stores.redis.wire import Argument, Wire
+from stanchion.stores.redis.wire import Argument, Script, Wire
 from stanchion.stores.redis.words import MONEY, all_keys, placed, purse_keys, settle_words
+
+_PURSES = Script("purses")
+_LOOK_AT = 1000  # keys in one step
+_ODD = re.compile(r"[\\*?\[\]^]")  # mean something in a pattern of Redis
 
 
 class RedisBudgets:
@@ -49,6 +54,17 @@ class RedisBudgets:
         keys = [key for purse in purses for key in purse_keys(purse)]
         answer = [int(each) for each in await self._wire.run(BUDGET, keys, [*MONEY, "spent"])]
         return [Sums(spent, held) for spent, held in zip(answer[::2], answer[1::2], strict=True)]
+
+    async def names(self, begins: str) -> Sequence[str]:
+        prefix = purse_keys("")[0]
+        shape = prefix + _ODD.sub(r"\\\g<0>", begins) + "*"
+        found, cursor = set[str](), b"0"
+        while len(found) < NAMES_MOST:
+            cursor, keys = await self._wire.run(_PURSES, [], [cursor, shape, _LOOK_AT])
+            found.update(key.decode()[len(prefix) :] for key in keys)
+            if cursor == b"0":
+                break
+        return sorted(found)[:NAMES_MOST]
 
     async def beat(self, group: str, member: str, ttl_s: float) -> int:
         return int(await self._wire.run(BEAT, [f"{{stanchion}}:group:{group}"], [member, repr(ttl_s)]))

@@ -8,10 +8,12 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 
-from stanchion.stores.budgets import LATE_S, Charge, Hold, Lease, Reserved, Settlement, Sums
+from stanchion.stores.budgets import LATE_S, NAMES_MOST, Charge, Hold, Lease, Reserved, Settlement, Sums
 from stanchion.stores.protocols import StoreLost
 from stanchion.stores.sqlite.file import SqliteFile
 from stanchion.stores.sqlite.limits import note_member
+
+_NAMES = "SELECT name FROM purse WHERE substr(name, 1, ?) = ? AND keep_until > ? ORDER BY name LIMIT ?"
 
 
 class SqliteBudgets:
@@ -54,6 +56,13 @@ class SqliteBudgets:
         def step(db: sqlite3.Connection, now: float) -> list[Sums]:
             sweep(db, now, purses)
             return [Sums(spent, held) for spent, held, _ in [_purse(db, purse) for purse in purses]]
+
+        return await self._file.run(step)
+
+    async def names(self, begins: str) -> Sequence[str]:
+        def step(db: sqlite3.Connection, now: float) -> list[str]:
+            rows = db.execute(_NAMES, (len(begins), begins, now, NAMES_MOST)).fetchall()
+            return [name for (name,) in rows]
 
         return await self._file.run(step)
 
