@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import msgspec
-from jinja2 import StrictUndefined, Undefined, nodes
+from jinja2 import StrictUndefined, Undefined, meta, nodes
 from jinja2 import Template as Compiled
 from jinja2.exceptions import TemplateError, TemplateSyntaxError, UndefinedError
 from jinja2.ext import Extension
@@ -68,11 +68,14 @@ class Template:
             for kind in (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends):
                 if (other := tree.find(kind)) is not None:
                     raise self._fault("a template is one file: it can include no other", other.lineno)
+            named = meta.find_undeclared_variables(tree)
             code = _jinja.compile(tree, name, name)
         except TemplateSyntaxError as error:
             raise self._fault(f"{error.message}", error.lineno) from None
         except RecursionError:
             raise self._fault("it is nested too deeply", 0) from None
+        #: The columns that it reads, and no others; None: it may read any, since it takes the whole row.
+        self.columns = None if "row" in named else tuple(sorted(named))
         self._made = Compiled.from_code(_jinja, code, _jinja.globals)
 
     def messages(self, row: Mapping[str, Any]) -> list[Message]:
