@@ -39,9 +39,9 @@ class AnswerCheck:
         self._schema = schema
         self.repairs = repairs  # how often a model is told what is wrong, for each row
 
-    def fault(self, operation: Operation, body: bytes) -> Fault | None:
+    def fault(self, body: bytes) -> Fault | None:
         """Say what is wrong with an answer; None if nothing is."""
-        heard = said(operation, body)
+        heard = said(body)
         if heard.refusal:
             return Fault("the model refused to answer", mendable=False)
         for text in heard.texts or ("",):
@@ -61,7 +61,7 @@ class AnswerCheck:
         asked = fields[place]
         before = [{"role": "user", "content": asked}] if isinstance(asked, str) else list(asked)
         told = [
-            {"role": "assistant", "content": said(request.operation, body).text},
+            {"role": "assistant", "content": said(body).text},
             {
                 "role": "user",
                 "content": f"This answer does not fit the JSON schema. What is wrong: {fault.words}. "

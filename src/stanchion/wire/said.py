@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import msgspec
 
-from stanchion.core.call import Operation
 from stanchion.core.usage import Usage
 from stanchion.wire.objects import as_list, as_object
 from stanchion.wire.shapes import Answer, Response, Text
@@ -29,6 +28,13 @@ class Said(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return self.texts[0] if self.texts else ""
 
 
+class _Shape(msgspec.Struct, gc=False):
+    """What tells the answers of the operations apart."""
+
+    choices: msgspec.Raw = msgspec.Raw()
+    output: msgspec.Raw = msgspec.Raw()
+
+
 class _Lists(msgspec.Struct, gc=False):
     """Embeddings and moderations."""
 
@@ -38,19 +44,19 @@ class _Lists(msgspec.Struct, gc=False):
     model: str | None = None
 
 
+_shape = msgspec.json.Decoder(_Shape).decode
 _answer = msgspec.json.Decoder(Answer).decode
 _response = msgspec.json.Decoder(Response).decode
 _lists = msgspec.json.Decoder(_Lists).decode
 
 
-def said(operation: Operation, body: bytes) -> Said:
-    """Return what a whole answer says; nothing, where it has another shape."""
+def said(body: bytes) -> Said:
+    """Return what a whole answer of any operation says; nothing, where it has another shape."""
     try:
-        if operation in (Operation.CHAT, Operation.COMPLETIONS):
+        shape = _shape(body)
+        if shape.choices:
             return _of_choices(_answer(body))
-        if operation is Operation.RESPONSES:
-            return _of_response(_response(body))
-        return _of_lists(_lists(body))
+        return _of_response(_response(body)) if shape.output else _of_lists(_lists(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Said()
 

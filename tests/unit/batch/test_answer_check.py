@@ -25,7 +25,7 @@ def chat(text: str | None, **more: Any) -> bytes:
 
 
 def test_an_answer_that_fits_has_no_fault() -> None:
-    assert AnswerCheck(SCHEMA).fault(Operation.CHAT, chat('{"a":1}')) is None
+    assert AnswerCheck(SCHEMA).fault(chat('{"a":1}')) is None
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_an_answer_that_fits_has_no_fault() -> None:
     ],
 )
 def test_a_fault_says_whether_it_is_worth_telling(body: bytes, words: str, mendable: bool) -> None:
-    fault = AnswerCheck(SCHEMA).fault(Operation.CHAT, body)
+    fault = AnswerCheck(SCHEMA).fault(body)
     assert fault is not None
     assert words in fault.words
     assert fault.mendable is mendable
@@ -48,13 +48,13 @@ def test_a_fault_says_whether_it_is_worth_telling(body: bytes, words: str, menda
 
 def test_each_of_several_answers_must_fit() -> None:
     two = [{"message": {"content": '{"a":1}'}}, {"message": {"content": "{}"}}]
-    assert AnswerCheck(SCHEMA).fault(Operation.CHAT, msgspec.json.encode({"choices": two}))
+    assert AnswerCheck(SCHEMA).fault(msgspec.json.encode({"choices": two}))
 
 
 def test_the_model_sees_its_answer_and_its_fault() -> None:
     check = AnswerCheck(SCHEMA)
     body = chat('{"a":"1"}')
-    fault = check.fault(Operation.CHAT, body)
+    fault = check.fault(body)
     assert fault is not None
     again = msgspec.json.decode(check.repaired(ASK, body, fault).body)
     assert again["messages"][0] == {"role": "user", "content": "?"}
@@ -67,7 +67,7 @@ def test_a_text_that_asks_becomes_a_message_when_it_is_asked_again() -> None:
     ask = Request("r", Operation.RESPONSES, b'{"model":"m","input":"?"}')
     check = AnswerCheck(SCHEMA)
     body = b'{"output":[{"content":[{"type":"output_text","text":"no"}]}]}'
-    fault = check.fault(Operation.RESPONSES, body)
+    fault = check.fault(body)
     assert fault is not None
     again = msgspec.json.decode(check.repaired(ask, body, fault).body)
     assert [each["role"] for each in again["input"]] == ["user", "assistant", "user"]
