@@ -1,0 +1,368 @@
+"""Many calls over one engine: as many open at once as it can use, those that failed for now in line again.
+
+N workers take jobs and ask the engine, which holds the quota, retries at once what may be retried and chooses keys.
+What comes back as a failure that may pass goes back in line with the time it may be tried again, and holds no
+place meanwhile.  N grows while all workers are busy, no call waits for its turn in the engine, and the last growth
+brought more answers a second; it stops where calls wait: more of them would only wait, too.
+
+A call that nobody could be asked for (every endpoint rests) is not the call's failure: everybody pauses until the
+engine says it is worth asking again, and the call has not been tried.  It gives up where nothing at all was answered
+for `stalled_most_s`, or where the account is dead until a person acts and nobody else is left to be asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from heapq import heappop, heappush
+from itertools import count
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from stanchion.core.call import Body, Call, Operation
+from stanchion.core.errors import (
+    DeadlineExceeded,
+    LimitReached,
+    Sent,
+    StanchionError,
+    Unavailable,
+    UpstreamError,
+)
+from stanchion.core.head import Head
+from stanchion.engine.engine import Engine
+from stanchion.rules.backoff import backoff_s
+from stanchion.rules.width import Width
+
+J = TypeVar("J")
+K = TypeVar("K", contravariant=True)
+Take = Callable[[int], Awaitable[Sequence[J]]]  # at most so many jobs; none: there are no more
+_TAKEN = 128  # jobs asked for at once
+_BACK_MOST_S = 120.0  # seconds a job waits in line again, whatever it was told
+_PAUSE_LEAST_S = 0.05
+_DEAD_TIMES = 8  # errors of dead accounts with no answer between them: nobody is left
+
+
+class SpreadOptions(msgspec.Struct, frozen=True):
+    """How wide, and how patient."""
+
+    most: int = 1000  # calls open at once
+    start: int = 32  # calls open at once in the beginning
+    attempts: int = 5  # times a job is given to the engine, which has tries of its own each time
+    base_s: float = 1.0  # seconds: the bound of the first wait of a job that failed; doubles from then on
+    stalled_most_s: float = 3600.0  # seconds without any answer, after which it gives up
+    finish_s: float = 30.0  # seconds that calls in flight may take once it is to end
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """What came of a job: an answer, or the error that is final."""
+
+    call: Call  # its trail has the attempts and what they used
+    attempts: int  # times it was given to the engine, or to somebody else before
+    raw: bytes = b""
+    head: Head | None = None
+    error: StanchionError | None = None
+
+
+_NO_CALL = Call(operation=Operation.CHAT, body=Body({}), model="")  # of a job that could be no call
+
+
+class _Again(msgspec.Struct, gc=False):
+    """A job, and how often it was tried."""
+
+    job: object
+    attempts: int
+
+
+class Gate(Protocol[K]):
+    """Says what may be spent.  Both are plain calls in the loop."""
+
+    def admit(self, job: K, /) -> bool:
+        """Say whether a job may be tried once more now, and hold what that can cost."""
+        ...
+
+    def tried(self, job: K, call: Call, error: StanchionError | None, /) -> None:
+        """Let go of what a try did not use."""
+        ...
+
+
+class Spread(Generic[J]):
+    """Asks the engine for many jobs.  Make one for each run."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        make: Callable[[J], Call],
+        told: Callable[[J, Outcome], None],
+        options: SpreadOptions,
+        *,
+        gate: Gate[J] | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """`make` raises StanchionError where a job can be no call; `told` is called once a job, in the loop.
+
+        Jobs nobody was told of, because it was to end, are in `left` after the run.
+        """
+        self._engine = engine
+        self._make = make
+        self._told = told
+        self._options = options
+        self._gate = gate
+        self._jitter = jitter
+        self.shut = False  # the gate let nothing more through, and nothing was in flight: the run was ended
+        self._clock = engine.clock
+        self._width = Width(options.start, options.most)
+        self._waits = engine.metrics.line_waiting.of("batch")
+        self._ready: deque[_Again] = deque()
+        self._later: list[tuple[float, int, _Again]] = []
+        self._number = count()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._hungry: asyncio.Future[None] | None = None
+        self._more = True  # the source may have more
+        self._halted = False
+        self._dead: UpstreamError | None = None  # an account's end, and nothing was answered since
+        self._dead_times = 0
+        self._fatal: StanchionError | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._alarm = 0
+        self._workers = 0
+        self._busy = 0
+        self._paused_until = -math.inf
+        self._answered_at = 0.0
+        self.left: list[J] = []
+
+    @property
+    def open(self) -> int:
+        """Count the jobs that are asked now."""
+        return self._busy
+
+    @property
+    def waiting(self) -> int:
+        """Count the jobs that are in line again."""
+        return len(self._later)
+
+    @property
+    def width(self) -> int:
+        """Say how many may be open now."""
+        return self._width.now
+
+    async def run(self, take: Take[J]) -> None:
+        """Ask for all that `take` gives.  Raises what `take` raises, and Unavailable where nothing is answered any more.
+
+        Cancel: what is in flight is given up at the provider, and nobody is told of it.
+        """
+        self._answered_at = self._clock.now()
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            self._staff()
+            await self._feed(take)
+        if self._alarm:
+            self._clock.take_back(self._alarm)
+        self.left.extend(again.job for again in self._ready)  # pyright: ignore[reportArgumentType]
+        self.left.extend(again.job for _, _, again in self._later)  # pyright: ignore[reportArgumentType]
+        if self._fatal is not None:
+            raise self._fatal
+
+    def halt(self) -> None:
+        """Begin nothing more; what is in flight may finish, for `finish_s`."""
+        if self._halted:
+            return
+        self._halted = True
+        self._alarm = self._clock.set(self._clock.now() + self._options.finish_s, self._cut)
+        self._feed_again()
+        while self._idle:
+            self._wake()
+
+    def _cut(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    async def _feed(self, take: Take[J]) -> None:
+        """Keep as many jobs at hand as may be taken soon."""
+        while not self._halted:
+            if len(self._ready) > self._width.now // 2:
+                self._hungry = self._clock.loop.create_future()
+                await self._hungry  # as long as jobs are done; each of them is bounded
+                continue
+            jobs = await take(max(_TAKEN, self._width.now))
+            if not jobs:
+                break
+            self._ready.extend([_Again(job, 0) for job in jobs])
+            for _ in range(min(len(jobs), len(self._idle))):
+                self._wake()
+        self._more = False
+        while self._idle:
+            self._wake()
+
+    def _staff(self) -> None:
+        """Have as many workers as may be open."""
+        while self._workers < self._width.now:
+            self._workers += 1
+            task = self._group.create_task(self._work())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _work(self) -> None:
+        try:
+            while self._workers <= self._width.now and not self._halted:
+                again = self._next()
+                if again is None:
+                    if not self._more and not self._busy and not self._later:
+                        break
+                    await self._rest()
+                    continue
+                self._busy += 1
+                try:
+                    await self._ask(again)
+                except asyncio.CancelledError:
+                    self.left.append(again.job)  # pyright: ignore[reportArgumentType]
+                    raise
+                finally:
+                    self._busy -= 1
+                self._look()
+        finally:
+            self._workers -= 1
+            if not self._more:
+                while self._idle:  # that was the last one
+                    self._wake()
+
+    def _next(self) -> _Again | None:
+        """Return what is to be asked now; None if there is nothing."""
+        now = self._clock.now()
+        if now < self._paused_until:
+            return None
+        if self._later and self._later[0][0] <= now:
+            return heappop(self._later)[2] if self._admits(self._later[0][2].job) else None
+        ready = self._ready
+        if not ready or len(self._later) > self._width.now:  # those first: they are kept in memory
+            return None
+        if not self._admits(ready[0].job):
+            return None
+        again = ready.popleft()
+        if len(ready) <= self._width.now // 2:
+            self._feed_again()
+        return again
+
+    def _admits(self, job: object) -> bool:
+        if self._gate is None or self._gate.admit(job):  # pyright: ignore[reportArgumentType]
+            return True
+        if not self._busy:  # nobody gives anything back any more
+            self.shut = True
+            self.halt()
+        return False
+
+    def _tried(self, job: J, call: Call, error: StanchionError | None) -> None:
+        if self._gate is not None:
+            self._gate.tried(job, call, error)
+            self._wake_some()  # who was not let through may be now
+
+    def _feed_again(self) -> None:
+        hungry, self._hungry = self._hungry, None
+        if hungry is not None and not hungry.done():
+            hungry.set_result(None)
+
+    async def _rest(self) -> None:
+        """Wait until there may be something to do."""
+        future = self._clock.loop.create_future()
+        self._idle.append(future)
+        try:
+            await future  # a worker that ends a job, the feeder, or the alarm of a job that is in line again
+        finally:
+            if future in self._idle:
+                self._idle.remove(future)
+
+    def _wake(self) -> None:
+        future = self._idle.popleft()
+        if not future.done():
+            future.set_result(None)
+
+    def _wake_some(self) -> None:
+        """An alarm: as many as could go on."""
+        for _ in range(min(len(self._idle), len(self._later) + len(self._ready))):
+            self._wake()
+
+    async def _ask(self, again: _Again) -> None:
+        job: J = again.job  # pyright: ignore[reportAssignmentType]
+        call: Call | None = None
+        try:
+            call = self._make(job)
+            async with await self._engine(call) as reply:
+                raw = await reply.read_whole()
+        except StanchionError as error:
+            self._tried(job, call or _NO_CALL, error)
+            self._failed(again, call or _NO_CALL, error)
+            return
+        self._tried(job, call, None)
+        self._answered_at = self._clock.now()
+        self._dead, self._dead_times = None, 0
+        self._width.answered()
+        self._told(job, Outcome(call, again.attempts + 1, raw, reply.head))
+
+    def _failed(self, again: _Again, call: Call, error: StanchionError) -> None:
+        """Put a job back in line, or tell its end."""
+        if self._is_over(error):
+            self.left.append(again.job)  # pyright: ignore[reportArgumentType]
+            return
+        if not may_pass(error):
+            self._answered_at = self._clock.now()
+            self._told(again.job, Outcome(call, again.attempts + 1, error=error))  # pyright: ignore[reportArgumentType]
+            return
+        now = self._clock.now()
+        if not_tried(error):
+            wait_s = min(max(error.retry_after_s or 1.0, _PAUSE_LEAST_S), _BACK_MOST_S)
+            self._paused_until = max(self._paused_until, now + wait_s)
+        else:
+            again.attempts += 1
+            if again.attempts >= self._options.attempts:
+                self._told(again.job, Outcome(call, again.attempts, error=error))  # pyright: ignore[reportArgumentType]
+                return
+            wait_s = backoff_s(
+                again.attempts, base_s=self._options.base_s, most_s=_BACK_MOST_S, jitter=self._jitter()
+            )
+            wait_s = min(max(wait_s, error.retry_after_s or 0.0), _BACK_MOST_S)
+        heappush(self._later, (now + wait_s, next(self._number), again))
+        self._clock.set(now + wait_s, self._wake_some)
+
+    def _is_over(self, error: StanchionError) -> bool:
+        """Say whether a job cannot go on: its account is dead, or nothing was answered for too long."""
+        if isinstance(error, UpstreamError) and error.permanent:
+            self._dead, self._dead_times = error, self._dead_times + 1
+            if self._dead_times >= _DEAD_TIMES:
+                self._give_up(error)
+            return True
+        if self._dead is not None and isinstance(error, Unavailable):
+            self._give_up(self._dead)
+            return True
+        stalled_s = self._options.stalled_most_s
+        if may_pass(error) and self._clock.now() - self._answered_at > stalled_s:
+            self._give_up(
+                Unavailable(f"nothing was answered for {stalled_s:.0f} s; the last error is: {error}")
+            )
+            return True
+        return False
+
+    def _give_up(self, error: StanchionError) -> None:
+        self._fatal = self._fatal or error
+        self.halt()
+
+    def _look(self) -> None:
+        """See whether more may be open."""
+        if self._width.look(self._clock.now(), waiting=self._waits.value, busy=self._busy + 1):
+            self._staff()
+
+
+def may_pass(error: StanchionError) -> bool:
+    """Say whether the same call may be answered later."""
+    if isinstance(error, LimitReached | Unavailable | DeadlineExceeded):
+        return True
+    return isinstance(error, UpstreamError) and error.retryable and not error.permanent
+
+
+def not_tried(error: StanchionError) -> bool:
+    """Say whether an error says nothing about the call: nobody was asked for it."""
+    if isinstance(error, LimitReached | Unavailable):
+        return True
+    return isinstance(error, UpstreamError) and error.sent is Sent.NOT_SENT
