@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from stanchion.batch.answers import Answer
+from stanchion.batch.lanes.lane import Item
 from stanchion.batch.rows import Request
 from stanchion.core.errors import InvalidCall
 from stanchion.engine.model_facts import ModelFacts
@@ -20,17 +22,13 @@ _KNOWN_MOST = 1000  # rows name models: what is kept for them is bounded
 class Cap:
     """The money of one job, in micro-dollars.  Not safe for threads: it is the event loop's."""
 
-    def __init__(
-        self,
-        most: int,
-        facts: Callable[[str], ModelFacts],
-        *,
-        spent: int = 0,
-        answer_tokens: int = 4096,
-    ) -> None:
-        """`facts` says of a model what it costs; raises UnknownModel.  `spent`: by earlier runs of the job."""
+    def __init__(self, most: int, facts: Callable[[str], ModelFacts], *, answer_tokens: int = 4096) -> None:
+        """`facts` says of a model what it costs; raises UnknownModel.
+
+        `answer_tokens` is what an answer is held at whose request has no bound; better give it one (forms/bounded.py).
+        """
         self.most = most
-        self.spent = spent
+        self.spent = 0
         self.held = 0
         self._facts = facts
         self._known: dict[str, ModelFacts] = {}
@@ -42,27 +40,27 @@ class Cap:
         """What is neither spent nor held."""
         return self.most - self.spent - self.held
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is held: what does not fit now will not fit later."""
-        return not self._holds
+    def begin(self, spent_micro_usd: int) -> None:
+        """Begin with what earlier runs of the job spent."""
+        self.spent = spent_micro_usd
 
-    def admit(self, key: bytes, request: Request) -> bool:
-        """Hold what a try can cost, if as much is left.  Raises InvalidCall, UnknownModel: it cannot be priced."""
-        amount = self.cost_most(request)
+    def admit(self, item: Item) -> bool:
+        """Hold what a try can cost, if as much is left.  Raises what `cost_most` raises: a form asks that before."""
+        amount = self.cost_most(item.request)
         if amount > self.left:
             return False
         self.held += amount
-        self._holds[key] = self._holds.get(key, 0) + amount
+        self._holds[item.key] = self._holds.get(item.key, 0) + amount
         return True
 
-    def settle(self, key: bytes, cost: int) -> None:
-        """A try is over: `cost` is what it did cost."""
-        self.held -= self._holds.pop(key, 0)
-        self.spent += cost
+    def settle(self, item: Item, answer: Answer | None) -> None:
+        """A try is over: count what it did cost, and let go of the rest."""
+        self.held -= self._holds.pop(item.key, 0)
+        if answer is not None:
+            self.spent += answer.cost_micro_usd
 
     def cost_most(self, request: Request) -> int:
-        """Return what a try can cost at most.  Raises InvalidCall, UnknownModel."""
+        """Return what a try can cost at most.  Raises InvalidCall, UnknownModel: that cannot be said."""
         read = read_request(request.operation, request.body)
         facts = self._known.get(read.model)
         if facts is None:

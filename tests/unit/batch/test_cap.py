@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stanchion.batch.answers import Answer
 from stanchion.batch.cap import Cap
 from stanchion.batch.forms.bounded import BoundedForm
 from stanchion.batch.forms.template import TemplateForm
-from stanchion.batch.rows import Request, Row
+from stanchion.batch.lanes.lane import Item
+from stanchion.batch.rows import BadRow, Request, Row
 from stanchion.core.call import Operation
 from stanchion.core.errors import InvalidCall, UnknownModel
 from stanchion.core.usage import Usage
@@ -39,11 +41,12 @@ def request(**fields: Any) -> Request:
 def test_a_cap_is_never_passed_and_is_nearly_used_up(seed: int, most: int, open_most: int) -> None:
     source = random.Random(seed)
     cap = Cap(most, facts)
-    open_calls = list[tuple[bytes, Request]]()
+    open_calls = list[Item]()
     for number in range(100_000):
         row = request(max_tokens=source.randint(1, 2000), text="x" * source.randint(0, 4000))
         key = number.to_bytes(16, "big")
-        while not cap.admit(key, row) or len(open_calls) >= open_most:
+        item = Item(key, number, row)
+        while not cap.admit(item) or len(open_calls) >= open_most:
             if not open_calls:
                 break
             _settle(cap, open_calls, source)
@@ -51,26 +54,28 @@ def test_a_cap_is_never_passed_and_is_nearly_used_up(seed: int, most: int, open_
                 break
         if key not in cap._holds:
             break
-        open_calls.append((key, row))
+        open_calls.append(item)
         assert cap.spent + cap.held <= most
     while open_calls:
         _settle(cap, open_calls, source)
         assert cap.spent <= most
-    assert cap.idle
     assert cap.held == 0
     assert cap.spent >= 0.95 * most
 
 
-def _settle(cap: Cap, open_calls: list[tuple[bytes, Request]], source: random.Random) -> None:
-    key, row = open_calls.pop(source.randrange(len(open_calls)))
-    asked = msgspec.json.decode(row.body)
-    usage = Usage(input=source.randint(1, len(row.body)), output=source.randint(0, asked["max_tokens"]))
-    cap.settle(key, cost_micro_usd(usage, PRICE))
+def _settle(cap: Cap, open_calls: list[Item], source: random.Random) -> None:
+    item = open_calls.pop(source.randrange(len(open_calls)))
+    asked = msgspec.json.decode(item.request.body)
+    usage = Usage(
+        input=source.randint(1, len(item.request.body)), output=source.randint(0, asked["max_tokens"])
+    )
+    cap.settle(item, Answer(200, cost_micro_usd=cost_micro_usd(usage, PRICE)))
 
 
 def test_what_earlier_runs_spent_counts() -> None:
-    cap = Cap(1000, facts, spent=990)
-    assert not cap.admit(b"k", request(max_tokens=100))
+    cap = Cap(1000, facts)
+    cap.begin(990)
+    assert not cap.admit(Item(b"k", 1, request(max_tokens=100)))
     assert cap.left == 10
 
 
@@ -83,27 +88,41 @@ def test_each_target_of_a_route_may_be_paid() -> None:
 def test_a_model_without_a_price_is_refused() -> None:
     cap = Cap(1000, lambda model: facts(model, price=None))
     with pytest.raises(InvalidCall, match=r"p/m: write it under \[prices\].*--price-as"):
-        cap.admit(b"k", request())
-    assert cap.idle
+        cap.admit(Item(b"k", 1, request()))
+    assert cap.held == 0
 
 
 def test_a_try_that_failed_costs_what_it_used() -> None:
     cap = Cap(10_000, facts)
-    assert cap.admit(b"k", request(max_tokens=10))
-    cap.settle(b"k", 0)
+    item = Item(b"k", 1, request(max_tokens=10))
+    for cost in (None, Answer(503)):
+        assert cap.admit(item)
+        cap.settle(item, cost)
     assert (cap.spent, cap.held) == (0, 0)
 
 
 def test_a_row_without_a_bound_is_given_one() -> None:
     line = b'{"text":"a"}'
+    priced = Cap(1000, facts).cost_most
     plain = TemplateForm(Template("{{ text }}"), model="m")
-    bounded = BoundedForm(plain, 300)
+    bounded = BoundedForm(plain, 300, priced)
     assert msgspec.json.decode(bounded.request(Row(1, line)).body)["max_completion_tokens"] == 300
     assert bounded.settled == plain.settled
     own = TemplateForm(Template("{{ text }}"), model="m", params={"max_tokens": 5})
-    assert BoundedForm(own, 300).request(Row(1, line)) == own.request(Row(1, line))
+    assert BoundedForm(own, 300, priced).request(Row(1, line)) == own.request(Row(1, line))
     vectors = TemplateForm(Template("{{ text }}"), model="m", operation=Operation.EMBEDDINGS)
-    assert BoundedForm(vectors, 300).request(Row(1, line)) == vectors.request(Row(1, line))
+    assert BoundedForm(vectors, 300, priced).request(Row(1, line)) == vectors.request(Row(1, line))
+
+
+def test_a_row_without_a_price_is_a_bad_row() -> None:
+    form = BoundedForm(
+        TemplateForm(Template("{{ text }}"), model="m"),
+        300,
+        Cap(1000, lambda model: facts(model, price=None)).cost_most,
+    )
+    with pytest.raises(BadRow, match="no price is known") as caught:
+        form.request(Row(4, b'{"text":"a"}'))
+    assert (caught.value.number, caught.value.code, caught.value.custom_id) == (4, "price_unknown", "row-4")
 
 
 def test_the_facts_of_a_model_come_from_the_settings(tmp_path: Any) -> None:
