@@ -16,9 +16,11 @@ import msgspec
 from stanchion.core.call import Body, Call, Operation
 from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError
+from stanchion.core.rates import Level
 from stanchion.core.reply import Reply
 from stanchion.core.secret import Secret
 from stanchion.core.service import Service
+from stanchion.engine.batch_place import BatchPlace, find_place
 from stanchion.engine.books import Books
 from stanchion.engine.budgets import CommonBudgets
 from stanchion.engine.caching import open_tiers
@@ -244,6 +246,21 @@ class Engine:
             if isinstance(made, EndpointStack) and spec.key is not None and spec.key.name == key
         }
         return {model: left for model, left in found.items() if left}
+
+    def batches(self, model: str) -> BatchPlace | None:
+        """Return where batches of a model can be sent; None if nobody who serves it has a Batch API.
+
+        Raises UnknownModel.
+        """
+        books = self.books
+        return find_place(
+            self._catalog, self.settings, model, self._http, self.clock, books.prices if books else None
+        )
+
+    def levels(self) -> dict[str, list[Level]]:
+        """Say by endpoint how full its limits are: "openai/gpt-4o#KEY", as far as a key was used."""
+        made = {spec.name: each for spec, each in self._catalog.made.items()}
+        return {name: each.levels() for name, each in made.items() if isinstance(each, EndpointStack)}
 
     def _endpoint(self, spec: EndpointSpec) -> EndpointStack:
         provider = OpenAIEndpoint(spec, self._http, self.clock)

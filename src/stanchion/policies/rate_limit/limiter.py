@@ -16,7 +16,7 @@ from functools import partial
 from stanchion.core.call import Call, Operation
 from stanchion.core.clock import Clock
 from stanchion.core.errors import NotYet, Refused, Sent, UpstreamError
-from stanchion.core.rates import Rate
+from stanchion.core.rates import Level, Rate
 from stanchion.core.reply import End, Reply
 from stanchion.core.service import Service
 from stanchion.observe.metrics import Metrics
@@ -81,6 +81,10 @@ class RateLimit:
     def text(self) -> str:
         """Say what is left of each limit."""
         return self._made.text(self._clock.now()) if self._made is not None else ""
+
+    def levels(self) -> list[Level]:
+        """Say how full each limit is."""
+        return self._made.levels(self._clock.now()) if self._made is not None else []
 
     def watch(self, wake: Callable[[], None]) -> None:
         """Call `wake` when there may be room earlier than `ready_in` said."""
