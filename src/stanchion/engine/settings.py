@@ -53,6 +53,9 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     open_most: int = 0  # calls open at once with one of its keys and one model; 0 is any number
     limits: LimitSettings = LimitSettings()  # what is known or wanted of its rate limits
     reserves_output: bool | None = None  # it charges max_tokens before it admits a call
+    batches: bool | None = None  # it has a Batch API in OpenAI's shapes: /files and /batches
+    batch_tokens_most: int = 0  # prompt tokens of a model that may wait in its batches; 0: as it says
+    flex: bool | None = None  # it has a cheaper tier for calls that may wait, service_tier "flex"
     weight: float = 1.0  # its share of the load beside others that serve the same model
 
 
