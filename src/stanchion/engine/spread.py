@@ -19,74 +19,22 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from heapq import heappop, heappush
 from itertools import count
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
-import msgspec
-
-from stanchion.core.call import Body, Call, Operation
+from stanchion.core.call import Call
 from stanchion.core.errors import (
-    DeadlineExceeded,
-    LimitReached,
-    Sent,
     StanchionError,
     Unavailable,
     UpstreamError,
 )
-from stanchion.core.head import Head
 from stanchion.engine.engine import Engine
-from stanchion.rules.backoff import backoff_s
+from stanchion.engine.spread_outcome import NO_CALL, Again, Gate, Outcome, SpreadOptions, may_pass, not_tried
 from stanchion.rules.width import Width
 
 J = TypeVar("J")
-K = TypeVar("K", contravariant=True)
 Take = Callable[[int], Awaitable[Sequence[J]]]  # at most so many jobs; none: there are no more
 _TAKEN = 128  # jobs asked for at once
-_BACK_MOST_S = 120.0  # seconds a job waits in line again, whatever it was told
-_PAUSE_LEAST_S = 0.05
 _DEAD_TIMES = 8  # errors of dead accounts with no answer between them: nobody is left
-
-
-class SpreadOptions(msgspec.Struct, frozen=True):
-    """How wide, and how patient."""
-
-    most: int = 1000  # calls open at once
-    start: int = 32  # calls open at once in the beginning
-    attempts: int = 5  # times a job is given to the engine, which has tries of its own each time
-    base_s: float = 1.0  # seconds: the bound of the first wait of a job that failed; doubles from then on
-    stalled_most_s: float = 3600.0  # seconds without any answer, after which it gives up
-    finish_s: float = 30.0  # seconds that calls in flight may take once it is to end
-
-
-class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """What came of a job: an answer, or the error that is final."""
-
-    call: Call  # its trail has the attempts and what they used
-    attempts: int  # times it was given to the engine, or to somebody else before
-    raw: bytes = b""
-    head: Head | None = None
-    error: StanchionError | None = None
-
-
-_NO_CALL = Call(operation=Operation.CHAT, body=Body({}), model="")  # of a job that could be no call
-
-
-class _Again(msgspec.Struct, gc=False):
-    """A job, and how often it was tried."""
-
-    job: object
-    attempts: int
-
-
-class Gate(Protocol[K]):
-    """Says what may be spent.  Both are plain calls in the loop."""
-
-    def admit(self, job: K, /) -> bool:
-        """Say whether a job may be tried once more now, and hold what that can cost."""
-        ...
-
-    def tried(self, job: K, call: Call, error: StanchionError | None, /) -> None:
-        """Let go of what a try did not use."""
-        ...
 
 
 class Spread(Generic[J]):
@@ -96,15 +44,15 @@ class Spread(Generic[J]):
         self,
         engine: Engine,
         make: Callable[[J], Call],
-        told: Callable[[J, Outcome], None],
+        told: Callable[[J, Outcome | None], None],
         options: SpreadOptions,
         *,
         gate: Gate[J] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`make` raises StanchionError where a job can be no call; `told` is called once a job, in the loop.
+        """`make` raises StanchionError where a job can be no call.
 
-        Jobs nobody was told of, because it was to end, are in `left` after the run.
+        `told` is called once a job, in the loop: with None where the run ended before anything came of it.
         """
         self._engine = engine
         self._make = make
@@ -116,8 +64,8 @@ class Spread(Generic[J]):
         self._clock = engine.clock
         self._width = Width(options.start, options.most)
         self._waits = engine.metrics.line_waiting.of("batch")
-        self._ready: deque[_Again] = deque()
-        self._later: list[tuple[float, int, _Again]] = []
+        self._ready: deque[Again] = deque()
+        self._later: list[tuple[float, int, Again]] = []
         self._number = count()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._hungry: asyncio.Future[None] | None = None
@@ -132,7 +80,6 @@ class Spread(Generic[J]):
         self._busy = 0
         self._paused_until = -math.inf
         self._answered_at = 0.0
-        self.left: list[J] = []
 
     @property
     def open(self) -> int:
@@ -161,8 +108,8 @@ class Spread(Generic[J]):
             await self._feed(take)
         if self._alarm:
             self._clock.take_back(self._alarm)
-        self.left.extend(again.job for again in self._ready)  # pyright: ignore[reportArgumentType]
-        self.left.extend(again.job for _, _, again in self._later)  # pyright: ignore[reportArgumentType]
+        for again in (*self._ready, *(each for _, _, each in self._later)):
+            self._tell(again)
         if self._fatal is not None:
             raise self._fatal
 
@@ -190,7 +137,7 @@ class Spread(Generic[J]):
             jobs = await take(max(_TAKEN, self._width.now))
             if not jobs:
                 break
-            self._ready.extend([_Again(job, 0) for job in jobs])
+            self._ready.extend([Again(job) for job in jobs])
             for _ in range(min(len(jobs), len(self._idle))):
                 self._wake()
         self._more = False
@@ -218,7 +165,7 @@ class Spread(Generic[J]):
                 try:
                     await self._ask(again)
                 except asyncio.CancelledError:
-                    self.left.append(again.job)  # pyright: ignore[reportArgumentType]
+                    self._tell(again)
                     raise
                 finally:
                     self._busy -= 1
@@ -229,7 +176,7 @@ class Spread(Generic[J]):
                 while self._idle:  # that was the last one
                     self._wake()
 
-    def _next(self) -> _Again | None:
+    def _next(self) -> Again | None:
         """Return what is to be asked now; None if there is nothing."""
         now = self._clock.now()
         if now < self._paused_until:
@@ -284,7 +231,7 @@ class Spread(Generic[J]):
         for _ in range(min(len(self._idle), len(self._later) + len(self._ready))):
             self._wake()
 
-    async def _ask(self, again: _Again) -> None:
+    async def _ask(self, again: Again) -> None:
         job: J = again.job  # pyright: ignore[reportAssignmentType]
         call: Call | None = None
         try:
@@ -292,37 +239,36 @@ class Spread(Generic[J]):
             async with await self._engine(call) as reply:
                 raw = await reply.read_whole()
         except StanchionError as error:
-            self._tried(job, call or _NO_CALL, error)
-            self._failed(again, call or _NO_CALL, error)
+            self._tried(job, call or NO_CALL, error)
+            self._failed(again, call or NO_CALL, error)
             return
         self._tried(job, call, None)
         self._answered_at = self._clock.now()
         self._dead, self._dead_times = None, 0
         self._width.answered()
-        self._told(job, Outcome(call, again.attempts + 1, raw, reply.head))
+        self._told(job, Outcome(call, again.attempts + 1, again.trails, raw, reply.head))
 
-    def _failed(self, again: _Again, call: Call, error: StanchionError) -> None:
+    def _failed(self, again: Again, call: Call, error: StanchionError) -> None:
         """Put a job back in line, or tell its end."""
         if self._is_over(error):
-            self.left.append(again.job)  # pyright: ignore[reportArgumentType]
+            self._tell(again)
             return
         if not may_pass(error):
             self._answered_at = self._clock.now()
-            self._told(again.job, Outcome(call, again.attempts + 1, error=error))  # pyright: ignore[reportArgumentType]
+            self._tell(again, Outcome(call, again.attempts + 1, again.trails, error=error))
             return
         now = self._clock.now()
         if not_tried(error):
-            wait_s = min(max(error.retry_after_s or 1.0, _PAUSE_LEAST_S), _BACK_MOST_S)
+            wait_s = pause_s(error)
             self._paused_until = max(self._paused_until, now + wait_s)
         else:
             again.attempts += 1
             if again.attempts >= self._options.attempts:
-                self._told(again.job, Outcome(call, again.attempts, error=error))  # pyright: ignore[reportArgumentType]
+                self._tell(again, Outcome(call, again.attempts, again.trails, error=error))
                 return
-            wait_s = backoff_s(
-                again.attempts, base_s=self._options.base_s, most_s=_BACK_MOST_S, jitter=self._jitter()
-            )
-            wait_s = min(max(wait_s, error.retry_after_s or 0.0), _BACK_MOST_S)
+            if call.trail.usage is not None:
+                again.trails = (*again.trails, call.trail)
+            wait_s = again_in_s(again, error, self._options, self._jitter())
         heappush(self._later, (now + wait_s, next(self._number), again))
         self._clock.set(now + wait_s, self._wake_some)
 
@@ -344,6 +290,9 @@ class Spread(Generic[J]):
             return True
         return False
 
+    def _tell(self, again: Again, outcome: Outcome | None = None) -> None:
+        self._told(again.job, outcome)  # pyright: ignore[reportArgumentType]
+
     def _give_up(self, error: StanchionError) -> None:
         self._fatal = self._fatal or error
         self.halt()
@@ -352,17 +301,3 @@ class Spread(Generic[J]):
         """See whether more may be open."""
         if self._width.look(self._clock.now(), waiting=self._waits.value, busy=self._busy + 1):
             self._staff()
-
-
-def may_pass(error: StanchionError) -> bool:
-    """Say whether the same call may be answered later."""
-    if isinstance(error, LimitReached | Unavailable | DeadlineExceeded):
-        return True
-    return isinstance(error, UpstreamError) and error.retryable and not error.permanent
-
-
-def not_tried(error: StanchionError) -> bool:
-    """Say whether an error says nothing about the call: nobody was asked for it."""
-    if isinstance(error, LimitReached | Unavailable):
-        return True
-    return isinstance(error, UpstreamError) and error.sent is Sent.NOT_SENT

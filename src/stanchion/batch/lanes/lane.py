@@ -13,6 +13,7 @@ import msgspec
 
 from stanchion.batch.answers import Answer
 from stanchion.batch.rows import Request
+from stanchion.core.usage import Usage
 
 
 class Item(msgspec.Struct, eq=False, gc=False):
@@ -22,6 +23,9 @@ class Item(msgspec.Struct, eq=False, gc=False):
     number: int  # of the first row that asks it
     request: Request
     attempts: int = 0  # tries so far, of lanes that gave it back
+    repairs: int = 0  # answers so far that did not fit the schema
+    cost_micro_usd: int = 0  # of those
+    usage: Usage | None = None  # of those
 
 
 class Work(Protocol):
@@ -47,8 +51,21 @@ class Work(Protocol):
         """Whether the job is to end before all is done: nothing new is begun, what is in flight may finish."""
         ...
 
+    async def until_stopped(self) -> None:
+        """Wait until `stopping`.  Cancel it when the lane ends."""
+        ...
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more waits to be written than should: whoever tells of answers is to wait for `recorded`."""
+        ...
+
     async def recorded(self) -> None:
-        """Wait until all that was `done` so far is written; wait, too, while more is written than the disk takes."""
+        """Wait until all that was `done` so far is written.  Raises JournalError if it cannot be."""
+        ...
+
+    def capped(self) -> None:
+        """Say that no more may be spent: the job stops."""
         ...
 
 
@@ -65,4 +82,20 @@ class Lane(Protocol):
 
         Cancel: what is in flight is given up, and nothing of it is recorded.
         """
+        ...
+
+
+class Cap(Protocol):
+    """What may be spent."""
+
+    def begin(self, spent_micro_usd: int) -> None:
+        """Begin with what was spent before."""
+        ...
+
+    def admit(self, item: Item) -> bool:
+        """Say whether an item may be tried once more now, and hold what that can cost."""
+        ...
+
+    def settle(self, item: Item, answer: Answer | None) -> None:
+        """Let go of what a try did not use; None: it was never sent."""
         ...

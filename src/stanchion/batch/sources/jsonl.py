@@ -30,7 +30,7 @@ class JsonLines:
         """Read the file from its beginning, in pieces of a quarter of a megabyte, or of one line if that is longer."""
         first = 1
         with self._path.open("rb") as file:
-            rest = list[bytes]()
+            rest: list[bytes] = []
             chunk = file.read(_CHUNK).removeprefix(_BOM)
             while chunk:
                 lines = chunk.split(b"\n")

@@ -137,6 +137,10 @@ class Journal:
         number = self._table.find(key)
         return None if number < 0 else self.index.entry(number)
 
+    def number_of(self, key: bytes) -> int:
+        """Return which record of the journal has the key, from 0; -1 if none has."""
+        return self._table.find(key)
+
     def record(self, entry: Entry) -> Record:
         """Return the record of an entry.  Raises JournalError if the disk gives something else."""
         found = self.index.record(entry)
