@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from stanchion.batch.formats.format import OutputFormat
 from stanchion.batch.formats.openai_lines import ErrorOutput, OpenAIOutput
 from stanchion.batch.formats.records import Records
 from stanchion.batch.formats.tables import CsvTable, JsonlTable, ParquetTable
-from stanchion.batch.rows import Page, Row
+from stanchion.batch.rows import Row
 from stanchion.batch.sources.csv import CsvSource
 from stanchion.core.usage import Usage
+from tests.unit.batch.given import Given
 
 KEY = bytes(range(16))
 ROWS = [b'{"id":1,"text":"a","n":1.5,"more":null}', b'{"id":2,"tags":["x"],"n":2,"more":true}']
@@ -33,21 +34,6 @@ def answered(text: str = "Yes", **facts: Any) -> Answer:
 
 
 FAILED = Answer(429, b'{"error":{}}', Problem("No.", code="rate_limit_exceeded"), request_id="r1", attempts=3)
-
-
-class Given:
-    """Rows that a test wrote down."""
-
-    name = "given"
-
-    def __init__(self, lines: Sequence[bytes]) -> None:
-        self._lines = lines
-
-    def size(self) -> int:
-        return len(self._lines)
-
-    def pages(self) -> Iterator[Page]:
-        yield Page(1, self._lines)
 
 
 def written(form: OutputFormat, answers: Sequence[Answer], rows: Sequence[bytes] = ROWS) -> bytes:
