@@ -28,7 +28,17 @@ from stanchion.core.errors import (
     UpstreamError,
 )
 from stanchion.engine.engine import Engine
-from stanchion.engine.spread_outcome import NO_CALL, Again, Gate, Outcome, SpreadOptions, may_pass, not_tried
+from stanchion.engine.spread_outcome import (
+    NO_CALL,
+    Again,
+    Gate,
+    Outcome,
+    SpreadOptions,
+    again_in_s,
+    may_pass,
+    not_tried,
+    pause_s,
+)
 from stanchion.rules.width import Width
 
 J = TypeVar("J")
@@ -169,7 +179,8 @@ class Spread(Generic[J]):
                     raise
                 finally:
                     self._busy -= 1
-                self._look()
+                if self._width.look(self._clock.now(), waiting=self._waits.value, busy=self._busy + 1):
+                    self._staff()
         finally:
             self._workers -= 1
             if not self._more:
@@ -215,11 +226,7 @@ class Spread(Generic[J]):
         """Wait until there may be something to do."""
         future = self._clock.loop.create_future()
         self._idle.append(future)
-        try:
-            await future  # a worker that ends a job, the feeder, or the alarm of a job that is in line again
-        finally:
-            if future in self._idle:
-                self._idle.remove(future)
+        await future  # a worker that ends a job, the feeder, or the alarm of a job that is in line again
 
     def _wake(self) -> None:
         future = self._idle.popleft()
