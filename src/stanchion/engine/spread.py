@@ -24,8 +24,6 @@ from typing import Generic, TypeVar
 from stanchion.core.call import Call
 from stanchion.core.errors import (
     StanchionError,
-    Unavailable,
-    UpstreamError,
 )
 from stanchion.engine.engine import Engine
 from stanchion.engine.spread_outcome import (
@@ -34,6 +32,7 @@ from stanchion.engine.spread_outcome import (
     Gate,
     Outcome,
     SpreadOptions,
+    Standstill,
     again_in_s,
     may_pass,
     not_tried,
@@ -44,7 +43,6 @@ from stanchion.rules.width import Width
 J = TypeVar("J")
 Take = Callable[[int], Awaitable[Sequence[J]]]  # at most so many jobs; none: there are no more
 _TAKEN = 128  # jobs asked for at once
-_DEAD_TIMES = 8  # errors of dead accounts with no answer between them: nobody is left
 
 
 class Spread(Generic[J]):
@@ -81,15 +79,13 @@ class Spread(Generic[J]):
         self._hungry: asyncio.Future[None] | None = None
         self._more = True  # the source may have more
         self._halted = False
-        self._dead: UpstreamError | None = None  # an account's end, and nothing was answered since
-        self._dead_times = 0
         self._fatal: StanchionError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm = 0
         self._workers = 0
         self._busy = 0
         self._paused_until = -math.inf
-        self._answered_at = 0.0
+        self._standstill = Standstill(options.stalled_most_s)
 
     @property
     def open(self) -> int:
@@ -111,7 +107,7 @@ class Spread(Generic[J]):
 
         Cancel: what is in flight is given up at the provider, and nobody is told of it.
         """
-        self._answered_at = self._clock.now()
+        self._standstill.answered(self._clock.now())
         async with asyncio.TaskGroup() as group:
             self._group = group
             self._staff()
@@ -250,21 +246,22 @@ class Spread(Generic[J]):
             self._failed(again, call or NO_CALL, error)
             return
         self._tried(job, call, None)
-        self._answered_at = self._clock.now()
-        self._dead, self._dead_times = None, 0
+        self._standstill.answered(self._clock.now())
         self._width.answered()
         self._told(job, Outcome(call, again.attempts + 1, again.trails, raw, reply.head))
 
     def _failed(self, again: Again, call: Call, error: StanchionError) -> None:
         """Put a job back in line, or tell its end."""
-        if self._is_over(error):
+        now = self._clock.now()
+        over = self._standstill.failed(error, now)
+        if over is not None:
+            if over.why is not None:
+                self._give_up(over.why)
             self._tell(again)
             return
         if not may_pass(error):
-            self._answered_at = self._clock.now()
             self._tell(again, Outcome(call, again.attempts + 1, again.trails, error=error))
             return
-        now = self._clock.now()
         if not_tried(error):
             wait_s = pause_s(error)
             self._paused_until = max(self._paused_until, now + wait_s)
@@ -278,24 +275,6 @@ class Spread(Generic[J]):
             wait_s = again_in_s(again, error, self._options, self._jitter())
         heappush(self._later, (now + wait_s, next(self._number), again))
         self._clock.set(now + wait_s, self._wake_some)
-
-    def _is_over(self, error: StanchionError) -> bool:
-        """Say whether a job cannot go on: its account is dead, or nothing was answered for too long."""
-        if isinstance(error, UpstreamError) and error.permanent:
-            self._dead, self._dead_times = error, self._dead_times + 1
-            if self._dead_times >= _DEAD_TIMES:
-                self._give_up(error)
-            return True
-        if self._dead is not None and isinstance(error, Unavailable):
-            self._give_up(self._dead)
-            return True
-        stalled_s = self._options.stalled_most_s
-        if may_pass(error) and self._clock.now() - self._answered_at > stalled_s:
-            self._give_up(
-                Unavailable(f"nothing was answered for {stalled_s:.0f} s; the last error is: {error}")
-            )
-            return True
-        return False
 
     def _tell(self, again: Again, outcome: Outcome | None = None) -> None:
         self._told(again.job, outcome)  # pyright: ignore[reportArgumentType]

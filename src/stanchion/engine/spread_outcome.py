@@ -21,6 +21,7 @@ from stanchion.rules.backoff import backoff_s
 
 _BACK_MOST_S = 120.0  # seconds a job waits in line again, whatever it was told
 _PAUSE_LEAST_S = 0.05
+_DEAD_TIMES = 8  # errors of dead accounts with no answer between them: nobody is left
 J_contra = TypeVar("J_contra", contravariant=True)
 
 
@@ -92,3 +93,38 @@ def again_in_s(again: Again, error: StanchionError, options: SpreadOptions, jitt
     """Return how long a job that was tried in vain stays in line; what the provider told is a floor."""
     wait_s = backoff_s(again.attempts, base_s=options.base_s, most_s=_BACK_MOST_S, jitter=jitter)
     return min(max(wait_s, error.retry_after_s or 0.0), _BACK_MOST_S)
+
+
+class Over(msgspec.Struct, frozen=True):
+    """A job cannot go on now; `why` says that no other can either."""
+
+    why: StanchionError | None = None
+
+
+class Standstill:
+    """Notices that nobody will answer any more: the accounts are dead, or nothing came for too long.  Mutable."""
+
+    def __init__(self, most_s: float) -> None:
+        self._most_s = most_s
+        self._answered_at = 0.0
+        self._dead: StanchionError | None = None  # an account's end, and nothing was answered since
+        self._times = 0
+
+    def answered(self, now: float) -> None:
+        """Note an answer."""
+        self._answered_at, self._dead, self._times = now, None, 0
+
+    def failed(self, error: StanchionError, now: float) -> Over | None:
+        """Note a failure; None if it is the job's own, or may pass."""
+        if isinstance(error, UpstreamError) and error.permanent:
+            self._dead, self._times = error, self._times + 1
+            return Over(error if self._times >= _DEAD_TIMES else None)
+        if self._dead is not None and isinstance(error, Unavailable):
+            return Over(self._dead)
+        if not may_pass(error):
+            self._answered_at = now
+        elif now - self._answered_at > self._most_s:
+            return Over(
+                Unavailable(f"nothing was answered for {self._most_s:.0f} s; the last error is: {error}")
+            )
+        return None
