@@ -28,6 +28,8 @@ class Running(Protocol):
     async def recorded(self) -> None: ...
     @property
     def crowded(self) -> bool: ...
+    @property
+    def unwritten(self) -> int: ...
 
 
 class LaneWork:
@@ -89,6 +91,10 @@ class LaneWork:
 
     async def recorded(self) -> None:
         await self._run.recorded()
+
+    @property
+    def unwritten(self) -> int:
+        return self._run.unwritten
 
     @property
     def crowded(self) -> bool:

@@ -163,6 +163,11 @@ class Run:
         self._open.discard(item.key)
 
     @property
+    def unwritten(self) -> int:
+        """Count the answers that the end of this process would lose."""
+        return self.journal.unwritten
+
+    @property
     def crowded(self) -> bool:
         """Whether more waits to be written than should."""
         return self.journal.crowded

@@ -31,6 +31,7 @@ from stanchion.engine.spread_outcome import (
     Again,
     Gate,
     Outcome,
+    Shelf,
     SpreadOptions,
     Standstill,
     again_in_s,
@@ -56,17 +57,20 @@ class Spread(Generic[J]):
         options: SpreadOptions,
         *,
         gate: Gate[J] | None = None,
+        shelf: Shelf | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """`make` raises StanchionError where a job can be no call.
 
         `told` is called once a job, in the loop: with None where the run ended before anything came of it.
+        With a `shelf`, what is in flight and what is not safe yet are together no more than may be open.
         """
         self._engine = engine
         self._make = make
         self._told = told
         self._options = options
         self._gate = gate
+        self._shelf = shelf
         self._jitter = jitter
         self.shut = False  # the gate let nothing more through, and nothing was in flight: the run was ended
         self._clock = engine.clock
@@ -111,7 +115,7 @@ class Spread(Generic[J]):
         async with asyncio.TaskGroup() as group:
             self._group = group
             self._staff()
-            await self._feed(take)
+            self._feeder = group.create_task(self._feed(take))
         if self._alarm:
             self._clock.take_back(self._alarm)
         for again in (*self._ready, *(each for _, _, each in self._later)):
@@ -125,7 +129,7 @@ class Spread(Generic[J]):
             return
         self._halted = True
         self._alarm = self._clock.set(self._clock.now() + self._options.finish_s, self._cut)
-        self._feed_again()
+        self._feeder.cancel()
         while self._idle:
             self._wake()
 
@@ -135,20 +139,22 @@ class Spread(Generic[J]):
 
     async def _feed(self, take: Take[J]) -> None:
         """Keep as many jobs at hand as may be taken soon."""
-        while not self._halted:
-            if len(self._ready) > self._width.now // 2:
-                self._hungry = self._clock.loop.create_future()
-                await self._hungry  # as long as jobs are done; each of them is bounded
-                continue
-            jobs = await take(max(_TAKEN, self._width.now))
-            if not jobs:
-                break
-            self._ready.extend([Again(job) for job in jobs])
-            for _ in range(min(len(jobs), len(self._idle))):
+        try:
+            while True:
+                if len(self._ready) > self._width.now // 2:
+                    self._hungry = self._clock.loop.create_future()
+                    await self._hungry  # as long as jobs are done; each of them is bounded
+                    continue
+                jobs = await take(max(_TAKEN, self._width.now))
+                if not jobs:
+                    break
+                self._ready.extend([Again(job) for job in jobs])
+                for _ in range(min(len(jobs), len(self._idle))):
+                    self._wake()
+        finally:
+            self._more = False
+            while self._idle:
                 self._wake()
-        self._more = False
-        while self._idle:
-            self._wake()
 
     def _staff(self) -> None:
         """Have as many workers as may be open."""
@@ -163,7 +169,7 @@ class Spread(Generic[J]):
             while self._workers <= self._width.now and not self._halted:
                 again = self._next()
                 if again is None:
-                    if not self._more and not self._busy and not self._later:
+                    if not (self._more or self._busy or self._later or self._ready):
                         break
                     await self._rest()
                     continue
@@ -175,6 +181,9 @@ class Spread(Generic[J]):
                     raise
                 finally:
                     self._busy -= 1
+                shelf = self._shelf
+                if shelf is not None and shelf.unwritten + self._busy >= self._width.now:
+                    await shelf.recorded()
                 if self._width.look(self._clock.now(), waiting=self._waits.value, busy=self._busy + 1):
                     self._staff()
         finally:

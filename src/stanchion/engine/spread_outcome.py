@@ -70,6 +70,19 @@ class Gate(Protocol[J_contra]):
         ...
 
 
+class Shelf(Protocol):
+    """Where what came of jobs is written down."""
+
+    @property
+    def unwritten(self) -> int:
+        """Count what the end of this process would lose."""
+        ...
+
+    async def recorded(self) -> None:
+        """Wait until all of it so far is safe."""
+        ...
+
+
 def may_pass(error: StanchionError) -> bool:
     """Say whether the same call may be answered later."""
     if isinstance(error, LimitReached | Unavailable | DeadlineExceeded):

@@ -56,6 +56,11 @@ class Work(Protocol):
         ...
 
     @property
+    def unwritten(self) -> int:
+        """Count the answers that the end of this process would lose."""
+        ...
+
+    @property
     def crowded(self) -> bool:
         """Whether more waits to be written than should: whoever tells of answers is to wait for `recorded`."""
         ...

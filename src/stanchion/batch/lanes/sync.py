@@ -6,7 +6,7 @@ Every row that can be answered ends here at the latest: what other lanes give ba
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from stanchion.batch.answers import Answer, Problem
@@ -52,17 +52,12 @@ class SyncLane:
                 work.done(item, self._answer(outcome))
 
         gate = None if self._cap is None else _Capped(self._cap, self._answer)
-        self.spread = spread = Spread(self._engine, self._call, told, self._options, gate=gate)
-
-        async def take(most: int) -> Sequence[Item]:
-            if work.crowded:
-                await work.recorded()
-            return await work.take(most)
+        self.spread = spread = Spread(self._engine, self._call, told, self._options, gate=gate, shelf=work)
 
         async with asyncio.TaskGroup() as group:
             watch = group.create_task(_halt(work, spread))
             try:
-                await spread.run(take)
+                await spread.run(work.take)
             finally:
                 watch.cancel()
         if spread.shut:

@@ -182,13 +182,19 @@ class Journal:
         return Writer((answers, index, synced), self._end, written, durable=self._durable)
 
     @property
+    def unwritten(self) -> int:
+        """Count the records that the end of this process would lose."""
+        return len(self._order)
+
+    @property
     def crowded(self) -> bool:
         """Whether more waits to be written than should: who answers is to wait for `recorded`."""
         return len(self._order) > _PENDING_MOST or self._pending_bytes > _PENDING_BYTES_MOST
 
     async def recorded(self) -> None:
         """Wait until all that was put so far is written.  Raises JournalError if it cannot be."""
-        while self._order and self.error is None:
+        until = self.count + len(self._order)
+        while self.count < until and self.error is None:
             if self._waiting is None:
                 self._waiting = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._waiting])  # bounded by the disk, which answers or fails
