@@ -11,12 +11,12 @@ import pytest
 
 from stanchion.core.clock import Clock
 from stanchion.core.errors import Cut, Refused, Silent, Unusable
-from stanchion.providers.batch_api import BatchApi, form_head, form_tail, new_boundary
+from stanchion.providers.batch_api import BatchApi
 from stanchion.providers.http import HttpClient, HttpOptions
 from stanchion.providers.openai import EndpointSpec
 from stanchion.providers.presets import PRESETS
 from stanchion.simulator import Simulator, SimulatorOptions
-from stanchion.wire.batch import BatchObject, read_output, write_line
+from stanchion.wire.batch import BatchObject, form_head, form_tail, read_line, write_line
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def body(number: int) -> bytes:
 
 
 def form_of(folder: Path, rows: int) -> tuple[Path, str]:
-    boundary = new_boundary()
+    boundary = "a-boundary-that-occurs-nowhere"
     lines = b"".join(write_line(f"k{n}", "/v1/chat/completions", body(n)) for n in range(rows))
     path = folder / "part.form"
     path.write_bytes(form_head(boundary, "part.jsonl") + lines + form_tail(boundary))
@@ -77,7 +77,7 @@ async def test_a_file_goes_up_a_batch_is_made_and_its_output_comes_down(
     assert batch.output_file_id is not None
     out = io.BytesIO()
     await api.download(batch.output_file_id, out)
-    lines = [read_output(line) for line in out.getvalue().splitlines()]
+    lines = [read_line(line) for line in out.getvalue().splitlines()]
     assert {line.custom_id for line in lines} == {f"k{n}" for n in range(5000)}
     assert all(line.response is not None and line.response.status_code == 200 for line in lines)
     found = await api.page()

@@ -7,7 +7,6 @@ is written to a file as it comes.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -146,22 +145,3 @@ async def _write(answer: HttpAnswer, to: BinaryIO) -> None:
     said = answer.headers.get("content-length", "")
     if said.isdigit() and int(said) != total:
         raise Cut(f"the provider's file ended after {total} of {said} bytes", code="reset_in_answer")
-
-
-def new_boundary() -> str:
-    """Return a boundary that occurs in no file."""
-    return f"stanchion-{secrets.token_hex(16)}"
-
-
-def form_head(boundary: str, filename: str) -> bytes:
-    """Return what stands before a file's content in the body that uploads it for a batch."""
-    return (
-        f'--{boundary}\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
-        f'--{boundary}\r\ncontent-disposition: form-data; name="file"; filename="{filename}"\r\n'
-        "content-type: application/jsonl\r\n\r\n"
-    ).encode()
-
-
-def form_tail(boundary: str) -> bytes:
-    """Return what stands after it."""
-    return f"\r\n--{boundary}--\r\n".encode()

@@ -14,6 +14,17 @@ from stanchion.simulator.batch_options import BatchOptions
 from stanchion.simulator.errors import ApiError
 from stanchion.simulator.quota import admission_charge
 
+LINE_CODES = frozenset(
+    [
+        "missing_required_parameter",
+        "invalid_json_line",
+        "invalid_method",
+        "mismatched_url",
+        "duplicate_custom_id",
+        "invalid_request",
+        "mismatched_model",
+    ]
+)
 _MOST_ERRORS = 100  # that are listed
 
 

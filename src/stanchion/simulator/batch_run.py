@@ -16,9 +16,9 @@ import msgspec
 
 from stanchion.simulator.answer import Context
 from stanchion.simulator.attempt import Endpoint
-from stanchion.simulator.batch_check import Checked, Fault, Row, check
+from stanchion.simulator.batch_check import LINE_CODES, Checked, Fault, Row, check
 from stanchion.simulator.batch_object import ENDED, Batch, Status
-from stanchion.simulator.batch_options import BatchOptions
+from stanchion.simulator.batch_options import BatchFault, BatchOptions
 from stanchion.simulator.errors import ApiError, status_error
 from stanchion.simulator.faults import Fault as CallFault
 from stanchion.simulator.log import CallRecord
@@ -80,9 +80,7 @@ class BatchRun:
         checked = check(batch.input_file.content, batch.endpoint, self._endpoint, options)
         batch.checked = checked
         most = options.enqueued_tokens_most
-        told = (
-            Fault(fault.code, "The batch failed validation.", 1) if fault and fault.name == "fail" else None
-        )
+        told = _told(fault) if fault is not None and fault.name == "fail" else None
         if told is not None:
             checked.faults.insert(0, told)
         if not checked.faults and most is not None and self._waiting(batch) + checked.tokens > most:
@@ -214,6 +212,12 @@ class BatchRun:
         name = f"{self._batch.id}_{kind}.jsonl"
         kept = self._state.files.add(content, filename=name, purpose="batch_output", owner=self._batch.owner)
         return kept.id
+
+
+def _told(fault: BatchFault) -> Fault:
+    """The reason a plan gives; those of a line name the first."""
+    line = 1 if fault.code in LINE_CODES else None
+    return Fault(fault.code, "The batch failed validation.", line)
 
 
 def _too_much_waits(model: str, organization: str, most: int) -> Fault:

@@ -94,10 +94,11 @@ class _Error(msgspec.Struct, gc=False):
     message: str | None = None
 
 
-class OutputLine(msgspec.Struct, gc=False):
-    """One line of an output file or an error file."""
+class BatchLine(msgspec.Struct, gc=False):
+    """One line of an input file, an output file or an error file."""
 
     custom_id: str
+    body: msgspec.Raw = msgspec.Raw(b"null")  # of an input line: what is asked
     response: Response | None = None
     error: _Error | None = None
 
@@ -113,7 +114,7 @@ class OutputLine(msgspec.Struct, gc=False):
 read_file = msgspec.json.Decoder(FileObject).decode
 read_batch = msgspec.json.Decoder(BatchObject).decode
 read_page = msgspec.json.Decoder(BatchPage).decode
-read_output = msgspec.json.Decoder(OutputLine).decode
+read_line = msgspec.json.Decoder(BatchLine).decode
 
 
 def write_line(custom_id: str, url: str, body: bytes) -> bytes:
@@ -121,7 +122,7 @@ def write_line(custom_id: str, url: str, body: bytes) -> bytes:
     return b'{"custom_id":%b,"method":"POST","url":%b,"body":%b}\n' % (
         _encode(custom_id),
         _encode(url),
-        body if b"\n" not in body else _encode(msgspec.json.decode(body)),
+        body if b"\n" not in body and b"\r" not in body else msgspec.json.format(body, indent=-1),
     )
 
 
@@ -135,3 +136,17 @@ def write_create(file_id: str, url: str, metadata: Mapping[str, str]) -> bytes:
             "metadata": dict(metadata),
         }
     )
+
+
+def form_head(boundary: str, filename: str) -> bytes:
+    """Return what stands before a file's content in the body that uploads it for a batch."""
+    return (
+        f'--{boundary}\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+        f'--{boundary}\r\ncontent-disposition: form-data; name="file"; filename="{filename}"\r\n'
+        "content-type: application/jsonl\r\n\r\n"
+    ).encode()
+
+
+def form_tail(boundary: str) -> bytes:
+    """Return what stands after it."""
+    return f"\r\n--{boundary}--\r\n".encode()
