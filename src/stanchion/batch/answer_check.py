@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from stanchion.batch.answers import Problem
 from stanchion.batch.rows import Request
 from stanchion.core.call import Operation
-from stanchion.rules.json_schema import JsonSchema
 from stanchion.wire.said import said
+
+if TYPE_CHECKING:  # ten milliseconds of a start that has no schema
+    from stanchion.rules.json_schema import JsonSchema
 
 SchemaMode = Literal["send", "tell"]
 _PLACES = {Operation.CHAT: "messages", Operation.RESPONSES: "input"}

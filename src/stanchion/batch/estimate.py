@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from stanchion.batch.kept import answer_of
 from stanchion.batch.rows import BadRow, Form, Row, Source
 from stanchion.core.call import Operation
 from stanchion.core.errors import CallerError, InvalidCall
@@ -24,6 +25,7 @@ from stanchion.rules.pricing import Price, cost_micro_usd
 from stanchion.rules.row_key import RowKey
 from stanchion.rules.tokens import encoding_of, prompt_tokens
 from stanchion.stores.journal.journal import Journal
+from stanchion.stores.journal.records import Kind
 
 _COUNTED_MOST = 2000  # requests whose tokens are counted: about two seconds
 _BAD_MOST = 1000  # bad rows that are told one by one
@@ -126,9 +128,9 @@ class Survey:
             if key in seen:
                 self._count["twins"] += 1
                 return
-            seen.add(key)
             request = self._form.request(row)
             self._add(request.operation, request.body, counted=counted)
+            seen.add(key)  # at last: a row that asks what a bad one asks is bad, too
         except CallerError as error:
             self._is_bad(error, row.number)
 
@@ -232,3 +234,16 @@ def _eta(models: list[_Model], answers: int | None) -> tuple[float | None, str]:
             if per_minute and amount * 60 / per_minute > longest:
                 longest, bound_by = amount * 60 / per_minute, name
     return (longest, bound_by) if bound_by else (None, "")
+
+
+def answers_so_far(journal: Journal) -> float | None:
+    """Return how many tokens an answer of this job has on average; None if there is none yet."""
+    tokens = count = 0
+    for entry in journal.entries():
+        if entry.kind == Kind.ANSWERED:
+            usage = answer_of(journal.record(entry)).usage
+            if usage is not None:
+                tokens, count = tokens + usage.completion_tokens, count + 1
+            if count == _COUNTED_MOST:
+                break
+    return tokens / count if count else None

@@ -11,7 +11,7 @@ import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import msgspec
 
@@ -22,12 +22,24 @@ from stanchion.batch.kept import answer_of
 from stanchion.batch.rows import BadRow, Row
 from stanchion.core.errors import StanchionError
 from stanchion.rules.row_key import RowKey
-from stanchion.stores.journal.journal import Journal
+from stanchion.stores.journal.records import Record
 
 _BUFFER = 1024 * 1024
 _UNDONE = Answer(
     0, problem=Problem("this row was not asked yet: run the job again", code="not_asked", type="not_asked")
 )
+
+
+class Kept(Protocol):
+    """Where answers are: a journal, or several."""
+
+    def look(self, key: bytes) -> Record | None:
+        """Return the record of a key; None if there is none."""
+        ...
+
+    def number_of(self, key: bytes) -> int:
+        """Return the place of a key's record in the order in which they were written; -1 if there is none."""
+        ...
 
 
 class Written(msgspec.Struct):
@@ -38,7 +50,7 @@ class Written(msgspec.Struct):
     undone: int = 0  # rows without an answer yet, which only an export of an unfinished job has
 
 
-def write_outputs(job: Job, key_of: RowKey, journal: Journal, *, partial: bool = False) -> Written:
+def write_outputs(job: Job, key_of: RowKey, journal: Kept, *, partial: bool = False) -> Written:
     """Write the output and the errors, in a thread.  Raises StanchionError and OSError; nothing is left half.
 
     `partial`: the job has not ended; rows without an answer are left out.
@@ -73,7 +85,7 @@ def _add(job: Job, writers: tuple[RowWriter, RowWriter], row: Row, key: bytes, a
         failures.add(row, custom_id, key, answer)
 
 
-def _rows(job: Job, key_of: RowKey, journal: Journal) -> Iterator[tuple[Row, bytes, Answer]]:
+def _rows(job: Job, key_of: RowKey, journal: Kept) -> Iterator[tuple[Row, bytes, Answer]]:
     """Return each row of the input with its key and what came of it."""
     rows = _in_order(job, key_of, journal)
     if job.outputs.order == "input":
@@ -91,7 +103,7 @@ def _rows(job: Job, key_of: RowKey, journal: Journal) -> Iterator[tuple[Row, byt
             at += 1
 
 
-def _in_order(job: Job, key_of: RowKey, journal: Journal) -> Iterator[tuple[Row, bytes, Answer]]:
+def _in_order(job: Job, key_of: RowKey, journal: Kept) -> Iterator[tuple[Row, bytes, Answer]]:
     count = 0
     for page in job.source.pages():
         number = page.first - 1
@@ -110,12 +122,12 @@ def _in_order(job: Job, key_of: RowKey, journal: Journal) -> Iterator[tuple[Row,
                 yield _answered(job, row, key_of, journal)
 
 
-def _answered(job: Job, row: Row, key_of: RowKey, journal: Journal) -> tuple[Row, bytes, Answer]:
+def _answered(job: Job, row: Row, key_of: RowKey, journal: Kept) -> tuple[Row, bytes, Answer]:
     try:
         key = key_of(job.form.content(row.line))
-        entry = journal.entry_of(key)
-        if entry is not None:
-            return row, key, answer_of(journal.record(entry))
+        record = journal.look(key)
+        if record is not None:
+            return row, key, answer_of(record)
         job.form.request(row)  # it may be one that could not be asked
     except BadRow as error:
         return row, b"", _not_asked(job, row, error)
@@ -124,10 +136,12 @@ def _answered(job: Job, row: Row, key_of: RowKey, journal: Journal) -> tuple[Row
 
 def _not_asked(job: Job, row: Row, error: BadRow) -> Answer:
     where = f"{job.source.name}, row {row.number}" + (f", column {error.column}" if error.column else "")
-    return Answer(0, problem=Problem(f"{where}: {error}", "invalid_row", error.param or "", error.type))
+    return Answer(
+        0, problem=Problem(f"{where}: {error}", error.code or "invalid_row", error.param or "", error.type)
+    )
 
 
-def _entry(journal: Journal, key: bytes) -> int:
+def _entry(journal: Kept, key: bytes) -> int:
     return journal.number_of(key) if key else -1
 
 

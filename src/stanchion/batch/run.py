@@ -34,6 +34,7 @@ class Run:
         self.stop_asked = asyncio.Event()
         self.undone = list[bytes]()
         self.loop = asyncio.get_running_loop()
+        self._works: list[LaneWork] = []  # of the lanes, once they begin
         self._key = RowKey(job.form.settled)
         self._open = set[bytes]()  # keys that were handed on and did not end
         self._hungry = asyncio.Event()

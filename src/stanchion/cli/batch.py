@@ -1,86 +1,51 @@
-"""`stanchion batch`: jobs of many rows."""
+"""`stanchion batch`: jobs of many rows.  Each command is loaded when it is asked for."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-import signal
-import sys
-from pathlib import Path
+import importlib
 
 import click
 
-from stanchion.batch.formats.openai_lines import ErrorOutput, OpenAIOutput
-from stanchion.batch.forms.openai_lines import OpenAILines
-from stanchion.batch.job import Ended, Job, Outputs
-from stanchion.batch.lanes.sync import SyncLane
-from stanchion.batch.run import Run
-from stanchion.batch.sources.jsonl import JsonLines
-from stanchion.cli.given import flags_of, settings_options
-from stanchion.cli.standin import StandIn
-from stanchion.cli.verbosity import is_verbose, verbose_option
-from stanchion.engine.config import Loaded
-from stanchion.engine.engine import Engine
-from stanchion.engine.spread_outcome import SpreadOptions
-from stanchion.observe.logs import set_up
-from stanchion.stores.journal.journal import folder_of
+# name: the module it is in, and what the list of commands says of it
+_COMMANDS = {
+    "run": ("batch_run", "Ask a model about every row of a file."),
+    "status": ("batch_status", "Tell how a job stands, from anywhere."),
+    "retry": ("batch_run", "Ask once more for the rows that failed."),
+    "estimate": ("batch_estimate", "Tell what a job would take: rows, tokens, money, time."),
+    "export": ("batch_export", "Write the answers of a job, ended or not, in another form."),
+    "merge": ("batch_export", "Put the shares of one input together."),
+}
 
 
-@click.group("batch")
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"stanchion.cli.{_COMMANDS[cmd_name][0]}")
+        return getattr(module, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, said) for name, (_, said) in _COMMANDS.items()])
+
+
+@click.group("batch", cls=_Commands)
 def command() -> None:
-    """Ask a model about every row of a file, and survive whatever happens meanwhile."""
-
-
-@command.command("run")
-@click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where the answers go.")
-@settings_options
-@verbose_option
-def run(source: Path, output: Path, config: Path | None, sets: tuple[str, ...]) -> None:
-    """Ask for every row that was not asked yet, then write the output.
+    """Ask a model about every row of a file, and survive whatever happens meanwhile.
 
     \b
     Examples:
+      stanchion batch run tickets.csv --template ask.j2 -m gpt-4o-mini -o answers.csv
+          One question a row; the answers stand beside the rows.
       stanchion batch run requests.jsonl -o answers.jsonl
+          OpenAI's batch lines in, OpenAI's output lines out.
+      stanchion batch estimate tickets.csv --template ask.j2 -m gpt-4o-mini
+          What would that take?
+      stanchion batch status answers.csv
+          How does it stand?
+
+    A job may be killed at any instant: the same command goes on where it was, and pays for no answer twice.
     """  # noqa: D301 - click reads \b
-    if is_verbose():
-        set_up("debug", json=False)
-    else:
-        logging.getLogger().addHandler(logging.NullHandler())
-    stand_in = StandIn()
-    try:
-        loaded = stand_in.read(config, flags_of(sets))
-        ended = asyncio.run(_run(loaded, source, output))
-    finally:
-        stand_in.close()
-    sys.exit(ended.exit_code)
-
-
-async def _run(loaded: Loaded, source: Path, output: Path) -> Ended:
-    async with Engine(loaded) as engine:
-        errors = output.with_name(f"{output.stem}.errors.jsonl")
-        lane = SyncLane(engine, SpreadOptions())
-        job = Job(
-            JsonLines(source),
-            OpenAILines(),
-            Outputs(output, OpenAIOutput(), errors, ErrorOutput()),
-            (lane,),
-            folder_of(output),
-        )
-        running = Run(job)
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None  # noqa: S101 - it runs
-
-        def stop() -> None:
-            if running.stopped:
-                task.cancel()  # a second time: at once
-            running.stop()
-
-        for each in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(NotImplementedError):  # Windows
-                loop.add_signal_handler(each, stop)
-        try:
-            return await running.run()
-        except asyncio.CancelledError:
-            return Ended(running.facts, "interrupted")

@@ -15,8 +15,7 @@ from stanchion.engine.budgets import otherwise
 from stanchion.engine.catalog import Catalog
 from stanchion.engine.config import Loaded
 from stanchion.engine.prices import PriceBook
-from stanchion.engine.settings import PriceSettings, Settings
-from stanchion.rules.pricing import MILLION, Price
+from stanchion.rules.pricing import Price
 
 # presets whose providers take response_format json_schema; the others are told the schema in words
 _TAKES_SCHEMAS = frozenset({"openai", "azure", "openrouter", "ollama", "vllm", "llamacpp", "simulator"})
@@ -96,19 +95,6 @@ class Models:
             keys = sum(slot.spec.provider == provider for slot, _ in self._catalog.keys)
             total += told * max(1, keys)
         return total
-
-
-def priced_as(settings: Settings, model: str, price: PriceSettings) -> Settings:
-    """Return settings in which a model that has no price has this one."""
-    return msgspec.structs.replace(settings, prices={model: price, **settings.prices})
-
-
-def price_like(loaded: Loaded, model: str) -> PriceSettings | None:
-    """Return the price of another model, as the settings write prices; None if it has none."""
-    found = Models(loaded).facts(model).price
-    if found is None:
-        return None
-    return PriceSettings(input=found.input / MILLION, output=found.output / MILLION)
 
 
 def _never(_: object) -> NoReturn:

@@ -58,14 +58,14 @@ def test_without_a_bound_and_without_answers_nobody_knows_the_price() -> None:
 
 
 def test_twins_are_asked_once_and_bad_rows_are_told_with_their_number() -> None:
-    rows = [line(), line(), b"{broken", line(model="gone"), b"", b'{"url":"/v1/chat/completions","body":{}}']
+    rows = [line(), line(), b"{broken", line(model="gone"), line(model="gone"), b"", b'{"url":"/v1/chat/completions","body":{}}']
     found = Survey(Given(rows), OpenAILines(), facts).run()
-    assert (found.rows, found.requests, found.twins, found.bad) == (5, 1, 1, 3)
+    assert (found.rows, found.requests, found.twins, found.bad) == (6, 1, 1, 4)
     assert [(each.number, each.code) for each in found.problems][:2] == [
         (3, "invalid_row"),
         (4, "model_not_found"),
     ]
-    assert "names no model" in str(found.problems[2])
+    assert "names no model" in str(found.problems[3])
 
 
 def test_a_model_without_a_price_is_named() -> None:

@@ -151,6 +151,11 @@ class Journal:
             )
         return found
 
+    def look(self, key: bytes) -> Record | None:
+        """Return the record of a key; None if there is none.  Raises JournalError."""
+        entry = self.entry_of(key)
+        return None if entry is None else self.record(entry)
+
     def note(self, key: bytes) -> Record | None:
         """Return the last note under this key."""
         number = self.notes.get(key)

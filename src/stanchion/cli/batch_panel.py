@@ -1,0 +1,245 @@
+"""A running job on the screen: a panel at a terminal, a line now and then elsewhere, JSON for machines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import IO, Protocol
+
+import click
+import msgspec
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from stanchion.batch.progress import Limit, Snapshot
+from stanchion.cli.usage_table import dollars
+
+LINE_EVERY_S = 30.0  # between two lines where there is no terminal
+JSON_EVERY_S = 1.0
+_REFRESH_PER_S = 4
+_LIMITS_MOST = 8  # lines of limits in the panel: keys beyond them are many
+_WINDOWS = {1.0: "s", 60.0: "min", 3600.0: "h", 86400.0: "day"}
+
+
+class Display(Protocol):
+    """Shows snapshots.  Used as a context."""
+
+    every_s: float
+
+    def __enter__(self) -> Display: ...
+    def __exit__(self, *_: object) -> None: ...
+    def show(self, snapshot: Snapshot) -> None:
+        """Show how it stands."""
+        ...
+
+
+class PanelDisplay:
+    """A panel that is drawn in its place, on standard error."""
+
+    every_s = 1 / _REFRESH_PER_S
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._title = title
+        self._live = Live(console=console, refresh_per_second=_REFRESH_PER_S, transient=False)
+
+    def __enter__(self) -> PanelDisplay:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Draw it."""
+        self._live.update(panel(snapshot, self._title))
+
+
+class LineDisplay:
+    """A line on standard error every half minute: for a log, a CI run, `nohup`."""
+
+    every_s = LINE_EVERY_S
+
+    def __enter__(self) -> LineDisplay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Write the line."""
+        click.echo(one_line(snapshot), err=True)
+
+
+class JsonDisplay:
+    """A JSON object a line, each second, on standard error."""
+
+    every_s = JSON_EVERY_S
+
+    def __init__(self, out: IO[bytes] | None = None) -> None:
+        self._out = out or sys.stderr.buffer
+
+    def __enter__(self) -> JsonDisplay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Write the object."""
+        self._out.write(msgspec.json.encode(snapshot) + b"\n")
+        self._out.flush()
+
+
+class NoDisplay:
+    """Nothing at all."""
+
+    every_s = 3600.0
+
+    def __enter__(self) -> NoDisplay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show nothing."""
+
+
+def display_for(how: str, title: str) -> Display:
+    """Return what `--progress` names."""
+    console = Console(stderr=True, highlight=False, markup=False)
+    shown: Mapping[str, Callable[[], Display]] = {
+        "auto": lambda: PanelDisplay(console, title) if console.is_terminal else LineDisplay(),
+        "panel": lambda: PanelDisplay(console, title),
+        "json": JsonDisplay,
+        "none": NoDisplay,
+    }
+    return shown[how]()
+
+
+def panel(snapshot: Snapshot, title: str) -> RenderableType:
+    """Draw a snapshot."""
+    parts: list[RenderableType] = [_bar(snapshot), _facts(snapshot)]
+    if snapshot.limits:
+        parts.append(_limits(snapshot.limits))
+    return Panel(Group(*parts), title=Text(title), title_align="left", border_style="blue")
+
+
+def one_line(snapshot: Snapshot) -> str:
+    """Write a snapshot on one line."""
+    parts = [
+        f"{snapshot.stage}: {snapshot.done:,} of {_rows(snapshot)} rows",
+        f"{snapshot.failed:,} failed",
+        f"{snapshot.in_flight:,} in flight",
+        *([f"{snapshot.rows_per_s:,.1f} rows/s"] if snapshot.rows_per_s is not None else []),
+        *([f"{_duration(snapshot.eta_s)} left"] if snapshot.eta_s else []),
+        f"${dollars(snapshot.spent_micro_usd)}",
+    ]
+    return ", ".join(parts)
+
+
+def _bar(snapshot: Snapshot) -> RenderableType:
+    grid = Table.grid(padding=(0, 1), expand=True)
+    for ratio in (None, 1, None, None):
+        grid.add_column(ratio=ratio, no_wrap=True)
+    grid.add_row(
+        Text(snapshot.stage, "bold"),
+        ProgressBar(total=1.0, completed=snapshot.share, complete_style="green", finished_style="green"),
+        Text(f"{snapshot.share:.1%}", "bold"),
+        Text(_left(snapshot)),
+    )
+    return grid
+
+
+def _facts(snapshot: Snapshot) -> RenderableType:
+    grid = Table.grid(padding=(0, 3, 0, 0))
+    for _ in range(6):
+        grid.add_column(no_wrap=True)
+
+    def line(*pairs: tuple[str, str, str]) -> None:
+        grid.add_row(
+            *(
+                Text(part, style)
+                for name, value, look in pairs
+                for part, style in ((name, "dim"), (value, look))
+            )
+        )
+
+    bad = "bold red" if snapshot.failed else ""
+    line(
+        ("rows", f"{snapshot.done:,} of {_rows(snapshot)}", ""),
+        ("failed", f"{snapshot.failed:,}", bad),
+        ("in flight", f"{snapshot.in_flight:,}{_again(snapshot)}", ""),
+    )
+    line(
+        ("rows/s", _number(snapshot.rows_per_s), ""),
+        ("tokens/s", _number(snapshot.tokens_per_s), ""),
+        ("tokens", f"{snapshot.prompt_tokens:,} in, {snapshot.completion_tokens:,} out", ""),
+    )
+    line(
+        ("spent", _money(snapshot), "bold"),
+        ("projected", _dollars(snapshot.projected_micro_usd), ""),
+        ("from earlier", f"{snapshot.before:,} rows", ""),
+    )
+    line(
+        ("429s", f"{snapshot.refused_429:,}", ""),
+        ("retries", f"{snapshot.retries:,}", ""),
+        ("asked once", f"{snapshot.twins:,} twins, {snapshot.cache_hits:,} from the cache", ""),
+    )
+    return grid
+
+
+def _limits(limits: Sequence[Limit]) -> RenderableType:
+    grid = Table.grid(padding=(0, 1), expand=True)
+    for ratio in (None, None, 1, None):
+        grid.add_column(ratio=ratio, no_wrap=True)
+    for each in limits[:_LIMITS_MOST]:
+        used = min(1.0, each.used / each.limit) if each.limit else 0.0
+        grid.add_row(
+            Text(each.endpoint, "cyan"),
+            Text(each.kind, "dim"),
+            ProgressBar(total=1.0, completed=used, complete_style="yellow", finished_style="yellow"),
+            Text(f"{each.used:,}/{each.limit:,} a {_WINDOWS.get(each.window_s, f'{each.window_s:.0f} s')}"),
+        )
+    if len(limits) > _LIMITS_MOST:
+        grid.add_row(Text(f"and {len(limits) - _LIMITS_MOST} more limits", "dim"))
+    return grid
+
+
+def _left(snapshot: Snapshot) -> str:
+    if snapshot.eta_s is None:
+        return f"{_duration(snapshot.seconds)}, how long is not known yet"
+    return f"{_duration(snapshot.seconds)}, {_duration(snapshot.eta_s)} left"
+
+
+def _rows(snapshot: Snapshot) -> str:
+    return f"{snapshot.rows:,}" if snapshot.rows_exact else f"about {snapshot.rows:,}"
+
+
+def _again(snapshot: Snapshot) -> str:
+    return f", {snapshot.waiting:,} in line again" if snapshot.waiting else ""
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
+
+
+def _money(snapshot: Snapshot) -> str:
+    cap = f" of at most {_dollars(snapshot.cap_micro_usd)}" if snapshot.cap_micro_usd is not None else ""
+    return _dollars(snapshot.spent_micro_usd) + cap
+
+
+def _dollars(micro_usd: int | None) -> str:
+    """Write money for the eye: cents, and more digits only of small sums."""
+    if micro_usd is None:
+        return "-"
+    return f"${micro_usd / 1e6:,.2f}" if micro_usd >= 10_000_000 else f"${micro_usd / 1e6:,.4f}"
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
