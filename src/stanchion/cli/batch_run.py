@@ -32,16 +32,7 @@ from stanchion.stores.journal.lock import take_lock
 @PROGRESS
 @settings_options
 @verbose_option
-def run(
-    source: str,
-    config: Path | None,
-    sets: tuple[str, ...],
-    progress: str,
-    fresh: bool,  # noqa: FBT001 - click's
-    validate_only: bool,  # noqa: FBT001
-    dry_run: bool,  # noqa: FBT001
-    **options: Any,
-) -> None:
+def run(source: str, config: Path | None, sets: tuple[str, ...], progress: str, **options: Any) -> None:
     """Ask for every row of INPUT that was not asked yet, then write the output in the input's order.
 
     INPUT is JSONL (OpenAI's batch lines, request bodies, or records with a template), CSV or Parquet; - is
@@ -70,6 +61,7 @@ def run(
       130  interrupted by Ctrl-C           run again to go on; a second Ctrl-C ends at once
       1    anything else: no provider can be asked, the disk is full
     """  # noqa: D301 - click reads \b
+    fresh, validate_only, dry_run = (options.pop(name) for name in ("fresh", "validate_only", "dry_run"))
     wanted = wanted_of(source, options)
     if validate_only or dry_run:
         from stanchion.cli.batch_estimate import estimate_job, validate_job  # noqa: PLC0415 - start-up time
