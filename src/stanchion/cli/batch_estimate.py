@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ from rich.table import Table
 from stanchion.batch.estimate import Estimate, Survey, answers_so_far
 from stanchion.batch.parts import parts_of
 from stanchion.batch.wanted import Wanted
+from stanchion.cli.batch_display import duration, usd
 from stanchion.cli.batch_flags import asked_options, wanted_of
 from stanchion.cli.batch_settings import settings_to_look
 from stanchion.cli.given import settings_options
-from stanchion.cli.usage_table import dollars
 from stanchion.cli.verbosity import verbose_option
 from stanchion.engine.config import Loaded
 from stanchion.engine.model_facts import Models
@@ -122,15 +121,13 @@ def _show(found: Estimate) -> None:
     for cost in found.costs:
         if cost.micro_usd is not None:
             how = "about" if found.answers_known else "at most"
-            facts.add_row(f"cost, {_LANES[cost.lane]}", f"{how} ${dollars(cost.micro_usd)}")
+            facts.add_row(f"cost, {_LANES[cost.lane]}", f"{how} {usd(cost.micro_usd)}")
     if found.unpriced:
         facts.add_row(
             "cost", f"no price is known of {found.unpriced}: write it under [prices], or take --price-as"
         )
     if found.eta_s is not None:
-        facts.add_row(
-            "time", f"{timedelta(seconds=round(found.eta_s))} at the settings' limit of {found.bound_by}"
-        )
+        facts.add_row("time", f"{duration(found.eta_s)} at the settings' limit of {found.bound_by}")
     else:
         facts.add_row(
             "time", "not known: the settings name no limits, and the provider's are learnt as the job runs"

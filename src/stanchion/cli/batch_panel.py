@@ -1,14 +1,9 @@
-"""A running job on the screen: a panel at a terminal, a line now and then elsewhere, JSON for machines."""
+"""The panel of a running job: how far it is, how fast, what it costs, how full each key's limits are."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
-from typing import IO, Protocol
+from collections.abc import Sequence
 
-import click
-import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -17,25 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from stanchion.batch.progress import Limit, Snapshot
-from stanchion.cli.usage_table import dollars
+from stanchion.cli.batch_display import duration, rows
 
-LINE_EVERY_S = 30.0  # between two lines where there is no terminal
-JSON_EVERY_S = 1.0
 _REFRESH_PER_S = 4
 _LIMITS_MOST = 8  # lines of limits in the panel: keys beyond them are many
 _WINDOWS = {1.0: "s", 60.0: "min", 3600.0: "h", 86400.0: "day"}
-
-
-class Display(Protocol):
-    """Shows snapshots.  Used as a context."""
-
-    every_s: float
-
-    def __enter__(self) -> Display: ...
-    def __exit__(self, *_: object) -> None: ...
-    def show(self, snapshot: Snapshot) -> None:
-        """Show how it stands."""
-        ...
 
 
 class PanelDisplay:
@@ -43,7 +24,8 @@ class PanelDisplay:
 
     every_s = 1 / _REFRESH_PER_S
 
-    def __init__(self, console: Console, title: str) -> None:
+    def __init__(self, title: str, console: Console | None = None) -> None:
+        console = console or Console(stderr=True, highlight=False, markup=False)
         self._title = title
         self._live = Live(console=console, refresh_per_second=_REFRESH_PER_S, transient=False)
 
@@ -59,88 +41,12 @@ class PanelDisplay:
         self._live.update(panel(snapshot, self._title))
 
 
-class LineDisplay:
-    """A line on standard error every half minute: for a log, a CI run, `nohup`."""
-
-    every_s = LINE_EVERY_S
-
-    def __enter__(self) -> LineDisplay:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def show(self, snapshot: Snapshot) -> None:
-        """Write the line."""
-        click.echo(one_line(snapshot), err=True)
-
-
-class JsonDisplay:
-    """A JSON object a line, each second, on standard error."""
-
-    every_s = JSON_EVERY_S
-
-    def __init__(self, out: IO[bytes] | None = None) -> None:
-        self._out = out or sys.stderr.buffer
-
-    def __enter__(self) -> JsonDisplay:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def show(self, snapshot: Snapshot) -> None:
-        """Write the object."""
-        self._out.write(msgspec.json.encode(snapshot) + b"\n")
-        self._out.flush()
-
-
-class NoDisplay:
-    """Nothing at all."""
-
-    every_s = 3600.0
-
-    def __enter__(self) -> NoDisplay:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def show(self, snapshot: Snapshot) -> None:
-        """Show nothing."""
-
-
-def display_for(how: str, title: str) -> Display:
-    """Return what `--progress` names."""
-    console = Console(stderr=True, highlight=False, markup=False)
-    shown: Mapping[str, Callable[[], Display]] = {
-        "auto": lambda: PanelDisplay(console, title) if console.is_terminal else LineDisplay(),
-        "panel": lambda: PanelDisplay(console, title),
-        "json": JsonDisplay,
-        "none": NoDisplay,
-    }
-    return shown[how]()
-
-
 def panel(snapshot: Snapshot, title: str) -> RenderableType:
     """Draw a snapshot."""
     parts: list[RenderableType] = [_bar(snapshot), _facts(snapshot)]
     if snapshot.limits:
         parts.append(_limits(snapshot.limits))
     return Panel(Group(*parts), title=Text(title), title_align="left", border_style="blue")
-
-
-def one_line(snapshot: Snapshot) -> str:
-    """Write a snapshot on one line."""
-    parts = [
-        f"{snapshot.stage}: {snapshot.done:,} of {_rows(snapshot)} rows",
-        f"{snapshot.failed:,} failed",
-        f"{snapshot.in_flight:,} in flight",
-        *([f"{snapshot.rows_per_s:,.1f} rows/s"] if snapshot.rows_per_s is not None else []),
-        *([f"{_duration(snapshot.eta_s)} left"] if snapshot.eta_s else []),
-        f"${dollars(snapshot.spent_micro_usd)}",
-    ]
-    return ", ".join(parts)
 
 
 def _bar(snapshot: Snapshot) -> RenderableType:
@@ -172,7 +78,7 @@ def _facts(snapshot: Snapshot) -> RenderableType:
 
     bad = "bold red" if snapshot.failed else ""
     line(
-        ("rows", f"{snapshot.done:,} of {_rows(snapshot)}", ""),
+        ("rows", f"{snapshot.done:,} of {rows(snapshot)}", ""),
         ("failed", f"{snapshot.failed:,}", bad),
         ("in flight", f"{snapshot.in_flight:,}{_again(snapshot)}", ""),
     )
@@ -213,12 +119,8 @@ def _limits(limits: Sequence[Limit]) -> RenderableType:
 
 def _left(snapshot: Snapshot) -> str:
     if snapshot.eta_s is None:
-        return f"{_duration(snapshot.seconds)}, how long is not known yet"
-    return f"{_duration(snapshot.seconds)}, {_duration(snapshot.eta_s)} left"
-
-
-def _rows(snapshot: Snapshot) -> str:
-    return f"{snapshot.rows:,}" if snapshot.rows_exact else f"about {snapshot.rows:,}"
+        return f"{duration(snapshot.seconds)}, how long is not known yet"
+    return f"{duration(snapshot.seconds)}, {duration(snapshot.eta_s)} left"
 
 
 def _again(snapshot: Snapshot) -> str:
@@ -239,7 +141,3 @@ def _dollars(micro_usd: int | None) -> str:
     if micro_usd is None:
         return "-"
     return f"${micro_usd / 1e6:,.2f}" if micro_usd >= 10_000_000 else f"${micro_usd / 1e6:,.4f}"
-
-
-def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))

@@ -15,8 +15,8 @@ from stanchion.batch.job import Ended
 from stanchion.batch.parts import Parts, first_fault, parts_of
 from stanchion.batch.progress import Snapshot
 from stanchion.batch.wanted import Wanted, as_kept, keep, kept
+from stanchion.cli.batch_display import display_for
 from stanchion.cli.batch_flags import PROGRESS, asked_options, run_options, wanted_of
-from stanchion.cli.batch_panel import display_for
 from stanchion.cli.batch_settings import settings_for_job, settings_to_look
 from stanchion.cli.batch_summary import summary
 from stanchion.cli.given import settings_options

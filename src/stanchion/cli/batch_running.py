@@ -15,7 +15,7 @@ from stanchion.batch.parts import Parts
 from stanchion.batch.progress import Progress, Snapshot
 from stanchion.batch.run import Run
 from stanchion.batch.wanted import Wanted, write_whole
-from stanchion.cli.batch_panel import Display
+from stanchion.cli.batch_display import Display
 from stanchion.cli.process import calm_collector, harden
 from stanchion.engine.config import Loaded
 from stanchion.engine.engine import Engine

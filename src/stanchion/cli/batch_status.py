@@ -11,8 +11,7 @@ import msgspec
 
 from stanchion.batch.progress import Snapshot
 from stanchion.batch.wanted import Wanted, kept
-from stanchion.cli.batch_panel import one_line
-from stanchion.cli.usage_table import dollars
+from stanchion.cli.batch_display import one_line, usd
 from stanchion.cli.verbosity import verbose_option
 from stanchion.stores.journal.journal import Journal
 from stanchion.stores.journal.lock import Holder, holder_of
@@ -56,7 +55,7 @@ def status(output: Path, as_json: bool) -> None:  # noqa: FBT001 - click's
     if standing.last is not None:
         click.echo(f"{standing.last_at}  {one_line(standing.last)}")
     if standing.answered is not None:
-        said = f"kept: {standing.answered:,} answers, {standing.failed:,} failures, ${dollars(standing.spent_micro_usd)} spent"
+        said = f"kept: {standing.answered:,} answers, {standing.failed:,} failures, {usd(standing.spent_micro_usd)} spent"
         click.echo(said)
         if not standing.written:
             click.echo(

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import timedelta
 
 from stanchion.batch.job import Ended
 from stanchion.batch.progress import Snapshot
 from stanchion.batch.wanted import Wanted
-from stanchion.cli.usage_table import dollars
+from stanchion.cli.batch_display import duration, usd
 
 
 def summary(ended: Ended, last: Snapshot, wanted: Wanted) -> Iterator[str]:
     """Yield the lines."""
     output, errors = os.path.relpath(wanted.output), os.path.relpath(wanted.errors_path)
-    spent = f"${dollars(last.spent_micro_usd)}"
+    spent = f"{usd(last.spent_micro_usd)}"
     left = max(0, last.rows - last.done)
     if ended.stopped == "interrupted":
         yield f"interrupted: {last.done:,} rows are done and kept, {spent} spent; the same command goes on from here"
         return
     if ended.stopped == "cost_cap":
-        cap = dollars(wanted.max_cost_micro_usd or 0)
-        yield f"stopped before ${cap} would be passed: {spent} spent, {last.done:,} rows are done and kept"
+        cap = usd(wanted.max_cost_micro_usd or 0)
+        yield f"stopped before {cap} would be passed: {spent} spent, {last.done:,} rows are done and kept"
         yield f"about {left:,} rows are left; run it again with a higher --max-cost to go on"
         return
     if ended.undone:
@@ -32,7 +31,7 @@ def summary(ended: Ended, last: Snapshot, wanted: Wanted) -> Iterator[str]:
     yield f"{output}: {ended.rows:,} rows, {ended.rows - ended.rows_failed:,} answered, {ended.rows_failed:,} failed"
     asked = last.done - last.before - last.twins
     yield (
-        f"{timedelta(seconds=round(last.seconds))}, {max(0, asked):,} asked now, {last.before:,} known before, "
+        f"{duration(last.seconds)}, {max(0, asked):,} asked now, {last.before:,} known before, "
         f"{last.twins:,} twins; {last.prompt_tokens:,} tokens in, {last.completion_tokens:,} out; {spent} in all"
     )
     if ended.rows_failed:
