@@ -46,12 +46,9 @@ class SyncLane:
         """Ask for each item.  Raises StanchionError where nobody can be asked any more."""
 
         def told(item: Item, outcome: Outcome | None) -> None:
-            if outcome is None:
-                work.back(item)
-            else:
-                work.done(item, self._answer(outcome))
+            self._tell(work, item, outcome)
 
-        gate = None if self._cap is None else _Capped(self._cap, self._answer)
+        gate = None if self._cap is None else _Capped(self._cap, self._used)
         self.spread = spread = Spread(self._engine, self._call, told, self._options, gate=gate, shelf=work)
 
         async with asyncio.TaskGroup() as group:
@@ -62,6 +59,12 @@ class SyncLane:
                 watch.cancel()
         if spread.shut:
             work.capped()
+
+    def _tell(self, work: Work, item: Item, outcome: Outcome | None) -> None:
+        if outcome is None:
+            work.back(item)
+        else:
+            work.done(item, self._answer(outcome))
 
     def _call(self, item: Item) -> Call:
         request = item.request
@@ -106,15 +109,17 @@ class SyncLane:
 class _Capped:
     """A gate of a spread that asks a cap."""
 
-    def __init__(self, cap: Cap, answer: Callable[[Outcome], Answer]) -> None:
+    def __init__(self, cap: Cap, used: Callable[[tuple[Trail, ...]], tuple[Usage | None, int]]) -> None:
         self._cap = cap
-        self._answer = answer
+        self._used = used
 
     def admit(self, item: Item) -> bool:
         return self._cap.admit(item)
 
     def tried(self, item: Item, call: Call, error: StanchionError | None) -> None:
-        self._cap.settle(item, self._answer(Outcome(call, 1, error=error)))
+        del error  # what a try used is known whether it was answered or not
+        usage, cost = self._used((call.trail,))
+        self._cap.settle(item, Answer(0, usage=usage, cost_micro_usd=cost))
 
 
 async def _halt(work: Work, spread: Spread[Item]) -> None:
