@@ -16,6 +16,7 @@ from stanchion.engine.settings import Settings
 from stanchion.providers.batch_api import BatchApi
 from stanchion.providers.http import HttpClient
 from stanchion.providers.presets import BatchLimits
+from stanchion.rules.lane_choice import Offer
 from stanchion.rules.refusals import judge
 from stanchion.wire.errors import ErrorFacts
 
@@ -55,8 +56,7 @@ def find_place(
     prices: PriceBook | None,
 ) -> BatchPlace | None:
     """Return the first provider that serves a model and has a Batch API.  Raises UnknownModel."""
-    call = Call(operation=Operation.CHAT, body=Body({}), model=model)
-    for provider, there in catalog.places(call):
+    for provider, there in catalog.places(_call(model)):
         limits = catalog.preset(provider).batches
         if limits is not None:
             return BatchPlace(
@@ -68,6 +68,28 @@ def find_place(
                 prices,
             )
     return None
+
+
+def has_flex(catalog: Catalog, model: str) -> bool:
+    """Say whether all who answer a model first have the tier "flex".  Raises UnknownModel."""
+    first = catalog.home(_call(model)).names
+    return bool(first) and all(catalog.preset(name.partition("/")[0]).flex for name in first)
+
+
+def find_offer(catalog: Catalog, model: str, prices: PriceBook | None) -> Offer:
+    """Say what a model costs, and which cheaper ways its providers have.  Raises UnknownModel."""
+    provider, there = catalog.places(_call(model))[0]
+    preset = catalog.preset(provider)
+    return Offer(
+        price=prices.find(f"{provider}/{there}", there) if prices is not None else None,
+        batches=preset.batches is not None,
+        batch_share=preset.batches.price_share if preset.batches is not None else None,
+        flex=has_flex(catalog, model),
+    )
+
+
+def _call(model: str) -> Call:
+    return Call(operation=Operation.CHAT, body=Body({}), model=model)
 
 
 def passes(status: int, facts: ErrorFacts) -> bool:

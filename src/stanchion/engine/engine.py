@@ -20,7 +20,7 @@ from stanchion.core.rates import Level
 from stanchion.core.reply import Reply
 from stanchion.core.secret import Secret
 from stanchion.core.service import Service
-from stanchion.engine.batch_place import BatchPlace, find_place
+from stanchion.engine.batch_place import BatchPlace, find_offer, find_place, has_flex
 from stanchion.engine.books import Books
 from stanchion.engine.budgets import CommonBudgets
 from stanchion.engine.caching import open_tiers
@@ -45,6 +45,7 @@ from stanchion.policies.idempotency import Idempotency
 from stanchion.providers.http import HttpClient
 from stanchion.providers.key_check import check_key as ask_models
 from stanchion.providers.openai import EndpointSpec, OpenAIEndpoint
+from stanchion.rules.lane_choice import Offer
 from stanchion.stores.opening import open_key_book
 from stanchion.wire.objects import as_list, as_object
 
@@ -256,6 +257,14 @@ class Engine:
         return find_place(
             self._catalog, self.settings, model, self._http, self.clock, books.prices if books else None
         )
+
+    def flexes(self, model: str) -> bool:
+        """Say whether all who answer a model first have the cheaper tier "flex".  Raises UnknownModel."""
+        return has_flex(self._catalog, model)
+
+    def offer(self, model: str) -> Offer:
+        """Say what a model costs, and which cheaper ways there are.  Raises UnknownModel."""
+        return find_offer(self._catalog, model, self.books.prices if self.books else None)
 
     def levels(self) -> dict[str, list[Level]]:
         """Say by endpoint how full its limits are: "openai/gpt-4o#KEY", as far as a key was used."""

@@ -25,6 +25,7 @@ from stanchion.policies.rate_limit.together import Together
 from stanchion.rules.calm import Calm
 from stanchion.rules.charge import IMAGE_TOKENS, charge
 from stanchion.rules.quota import Mirror, Ticket
+from stanchion.rules.refusals import NO_CAPACITY
 from stanchion.wire.ratelimit_headers import RateReader, read_rates
 from stanchion.wire.ratelimit_words import read_refusal
 
@@ -191,7 +192,7 @@ class RateLimit:
         """Say whether the mirror knows now why the call was refused, and when it will not be."""
         understood = False
         now = self._clock.now()
-        if error.sent is Sent.NOT_SENT or error.permanent:
+        if error.sent is Sent.NOT_SENT or error.permanent or error.code in NO_CAPACITY:
             mirror.unsent(ticket)
         elif error.upstream_status == 429:
             self._refusals.inc()
