@@ -15,7 +15,12 @@ SETTINGS = """
 [providers.sim]
 preset = "simulator"
 base_url = "{base_url}"
-models = []
+models = ["gpt-*", "sim-*"]
+
+[providers.other]  # nobody is there, and no price is known
+base_url = "http://127.0.0.1:9/v1"
+auth = "none"
+models = ["other"]
 
 [prices."sim/gpt-4o-mini"]
 input = 0.15

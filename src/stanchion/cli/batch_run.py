@@ -21,6 +21,8 @@ from stanchion.cli.batch_settings import settings_for_job, settings_to_look
 from stanchion.cli.batch_summary import summary
 from stanchion.cli.given import settings_options
 from stanchion.cli.verbosity import verbose_option
+from stanchion.core.errors import StanchionError
+from stanchion.engine.config import Loaded
 from stanchion.engine.model_facts import Models
 from stanchion.stores.journal.lock import take_lock
 
@@ -96,13 +98,24 @@ def _run(config: Path | None, sets: tuple[str, ...], wanted: Wanted, progress: s
     from stanchion.cli.batch_running import run_job  # noqa: PLC0415 - nothing of it is needed to say what is wrong
 
     with settings_for_job(config, sets, wanted.price_as) as loaded:
-        parts = parts_of(wanted, Models(loaded).facts)
+        parts = _parts(wanted, loaded)
         _check_first(parts)
         _keep(wanted)
         title = f"{parts.source.name} -> {os.path.relpath(wanted.output)}"
         ended, last = run_job(loaded, wanted, parts, display_for(progress, title))
     _tell(ended, last, wanted, progress)
     return ended.exit_code
+
+
+def _parts(wanted: Wanted, loaded: Loaded) -> Parts:
+    """Make the job's parts.  Raises click.UsageError for what can never work."""
+    models = Models(loaded)
+    try:
+        if wanted.model:
+            models.facts(wanted.model)
+        return parts_of(wanted, models.facts)
+    except StanchionError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _check_first(parts: Parts) -> None:
