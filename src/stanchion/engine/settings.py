@@ -123,6 +123,20 @@ class CallersOptions(msgspec.Struct, frozen=True, kw_only=True):
     admin_token_file: str = ""  # a file that holds the admin token
 
 
+class BatchesOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`/v1/files` and `/v1/batches`: jobs that the gateway does for its callers."""
+
+    serve: bool = True  # whether they are there
+    file_most_bytes: int = 200 * 1024 * 1024  # a larger upload is refused with 413
+    caller_most_bytes: int = 2 * 1024 * 1024 * 1024  # bytes of files that one caller may keep
+    keep_days: float = 30.0  # days that a file is kept, and what is known of a batch
+    requests_most: int = 50_000  # requests in one batch
+    jobs_most: int = 4  # batches that are done at once; the others wait
+    caller_jobs_most: int = 100  # batches of one caller that have not ended
+    open_most: int = 200  # calls of one batch that are open at once
+    window_s: float = 86_400.0  # seconds after which a batch expires: what "24h" means
+
+
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What outlives a call, and what several processes share."""
 
@@ -145,6 +159,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log: LogSettings = LogSettings()
     gateway: GatewayOptions = GatewayOptions()
     callers: CallersOptions = CallersOptions()
+    batches: BatchesOptions = BatchesOptions()
     deadline: DeadlineOptions = DeadlineOptions()
     attempt_timeout: AttemptTimeoutOptions = AttemptTimeoutOptions()
     retry: RetryOptions = RetryOptions()
@@ -173,6 +188,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "log": LogSettings,
     "gateway": GatewayOptions,
     "callers": CallersOptions,
+    "batches": BatchesOptions,
     "deadline": DeadlineOptions,
     "attempt_timeout": AttemptTimeoutOptions,
     "retry": RetryOptions,
