@@ -56,7 +56,7 @@ def test_openais_lines_become_openais_answers_and_errors(folder: Folder, provide
     unknown, broken = folder.lines("bad.jsonl")
     assert (unknown["custom_id"], unknown["row"]) == ("d", 4)
     assert (broken["row"], broken["error"]["code"]) == (5, "invalid_row")
-    assert "in.jsonl, row 5, column" in broken["error"]["message"]
+    assert "in.jsonl, row 5" in broken["error"]["message"]
     assert "Mend the row" in broken["advice"]
     assert "5 rows, 3 answered, 2 failed" in done.stderr
     assert "bad.jsonl: why rows failed" in done.stderr

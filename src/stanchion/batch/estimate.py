@@ -21,7 +21,8 @@ from stanchion.core.errors import CallerError, InvalidCall
 from stanchion.core.usage import Usage
 from stanchion.engine.model_facts import ModelFacts
 from stanchion.rules.cost_bound import read_request
-from stanchion.rules.pricing import Price, cost_micro_usd
+from stanchion.rules.lane_choice import LaneName
+from stanchion.rules.pricing import cost_micro_usd
 from stanchion.rules.row_key import RowKey
 from stanchion.rules.tokens import encoding_of, prompt_tokens
 from stanchion.stores.journal.journal import Journal
@@ -30,6 +31,7 @@ from stanchion.stores.journal.records import Kind
 _COUNTED_MOST = 2000  # requests whose tokens are counted: about two seconds
 _BAD_MOST = 1000  # bad rows that are told one by one
 _MODELS_MOST = 1000
+_LANES: tuple[LaneName, ...] = ("sync", "flex", "batch")
 _GOLDEN, _ALL = 0x9E3779B97F4A7C15, 2**64
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 FactsOf = Callable[[str], ModelFacts]
@@ -38,9 +40,8 @@ FactsOf = Callable[[str], ModelFacts]
 class Cost(msgspec.Struct, frozen=True):
     """What the job costs in one lane."""
 
-    lane: str
-    micro_usd: int | None  # None: a price is not known
-    most_micro_usd: int | None  # with answers as long as their requests allow
+    lane: LaneName
+    micro_usd: int | None  # None: there is no such lane, or nobody knows its price or the answers' length
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -182,7 +183,7 @@ class Survey:
             prompt_exact=all(each.counted == each.requests for each in models),
             answer_tokens=answers,
             answers_known=self._answer_tokens is not None,
-            costs=tuple(self._cost(lane) for lane in ("sync", "flex", "batch")),
+            costs=tuple(self._cost(lane) for lane in _LANES),
             unpriced=next((each.facts.unpriced for each in models if each.facts.price is None), ""),
             eta_s=eta_s,
             bound_by=bound_by,
@@ -195,30 +196,34 @@ class Survey:
             return None
         return sum(each.answer_most for each in self._models.values())
 
-    def _cost(self, lane: str) -> Cost:
+    def _cost(self, lane: LaneName) -> Cost:
         """Add up what a lane costs."""
-        total: int | None = 0
-        most: int | None = 0
+        total, known = 0, True
         for each in self._models.values():
-            price = each.facts.price
-            if price is None or (lane != "sync" and lane not in price.variants):
-                return Cost(lane, None, None)
+            answers = each.answer_most
             if self._answer_tokens is not None:
-                answers = each.requests * self._answer_tokens
-                total = None if total is None else total + _of(price, each, round(answers), lane)
-            else:
-                total = None
-            most = (
-                None if most is None or each.open_ended else most + _of(price, each, each.answer_most, lane)
-            )
-        return Cost(lane, total if total is not None else most, most)
+                answers = round(each.requests * self._answer_tokens)
+            elif each.open_ended:
+                known = False
+            cost = _of(each, answers, lane)
+            if cost is None or not known:
+                return Cost(lane, None)
+            total += cost
+        return Cost(lane, total)
 
 
-def _of(price: Price, model: _Model, answers: int, lane: str) -> int:
-    tier = "" if lane == "sync" else lane
+def _of(model: _Model, answers: int, lane: LaneName) -> int | None:
+    """Return what a model's requests cost in a lane; None where it has none, or no price."""
+    price, offer = model.facts.price, model.facts.offer
+    if price is None or (lane == "flex" and not offer.flex) or (lane == "batch" and not offer.batches):
+        return None
+    tier = lane if lane != "sync" and lane in price.variants else ""
     # steps for long prompts hold for one call, so they are left out here, where all calls are one sum
     flat = msgspec.structs.replace(price.at(Usage(tier=tier)), above=())
-    return cost_micro_usd(Usage(input=model.prompt, output=answers), flat)
+    cost = cost_micro_usd(Usage(input=model.prompt, output=answers), flat)
+    if lane == "sync" or tier:
+        return cost
+    return round(cost * offer.batch_share) if lane == "batch" and offer.batch_share is not None else None
 
 
 def _eta(models: list[_Model], answers: int | None) -> tuple[float | None, str]:

@@ -19,13 +19,14 @@ from stanchion.batch.forms.bounded import BoundedForm
 from stanchion.batch.forms.filled import FilledForm
 from stanchion.batch.forms.openai_lines import OpenAILines
 from stanchion.batch.job import Outputs
-from stanchion.batch.rows import BadRow, Form, Row, Source
+from stanchion.batch.rows import BadRow, Form, Request, Row, Source
 from stanchion.batch.selection import SelectedSource, Selection
 from stanchion.batch.sources.jsonl import JsonLines
 from stanchion.batch.wanted import SPOOL, STDIN, Wanted
 from stanchion.core.call import Operation
-from stanchion.core.errors import SettingsError
+from stanchion.core.errors import InvalidCall, SettingsError
 from stanchion.engine.model_facts import ModelFacts
+from stanchion.rules.cost_bound import read_request
 
 FactsOf = Callable[[str], ModelFacts]
 _KINDS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet"}
@@ -210,17 +211,31 @@ def format_of(wanted: Wanted, source: Source, whole: Source) -> OutputFormat:
 
 
 def first_fault(parts: Parts) -> BadRow | None:
-    """Return what is wrong with the first row, if the template or the model is: then it is wrong with all rows."""
+    """Return what is wrong with the first row that is one: it may be wrong with all rows."""
+    first = _first(parts)
+    return first if isinstance(first, BadRow) else None
+
+
+def model_of(parts: Parts) -> str:
+    """Return which model the first row asks; "" if that cannot be said."""
+    first = _first(parts)
+    return read_request(first.operation, first.body).model if isinstance(first, Request) else ""
+
+
+def _first(parts: Parts) -> Request | BadRow | None:
     for page in parts.source.pages():
         for number, line in enumerate(page.lines, page.first):
             if number in page.bad or not line:
                 continue
             try:
-                parts.form.request(Row(number, line))
+                asked = parts.form.request(Row(number, line))
+                read_request(asked.operation, asked.body)
             except BadRow as error:
                 error.number = number
                 return error
-            return None
+            except InvalidCall as error:
+                return BadRow(str(error), number=number, code=error.code)
+            return asked
     return None
 
 

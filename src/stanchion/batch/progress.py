@@ -7,13 +7,18 @@ that was quick.  A forecast is what it is: the rows that are left at this speed 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from stanchion.batch.job import Facts
+from stanchion.batch.lanes.lane import Item, Lane
+from stanchion.batch.lanes.provider_batch import BatchLane
+from stanchion.batch.lanes.sync import SyncLane
 from stanchion.core.rates import Level
 from stanchion.engine.engine import Engine
+from stanchion.engine.spread import Spread
+from stanchion.wire.batch import BatchObject, Counts
 
 _WINDOW_S = 30.0  # of speeds
 _LEAST_S = 1.0  # before that no speed is told
@@ -40,7 +45,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     failed: int  # rows that failed in this run, or are bad
     before: int  # of those done: in earlier runs
     twins: int  # rows that ask what another row asks
-    in_flight: int  # requests that are open at providers
+    in_flight: int  # calls that are open at providers
+    in_batches: int  # requests that are in a provider's batches
+    batches: int  # that a provider works on
     waiting: int  # requests that are in line once more
     prompt_tokens: int  # in this run
     completion_tokens: int
@@ -92,13 +99,12 @@ class Progress:
         facts: Facts,
         engine: Engine,
         *,
-        in_flight: Callable[[], int],
-        waiting: Callable[[], int],
+        lanes: Sequence[Lane],
         cap_micro_usd: int | None = None,
     ) -> None:
         self._facts = facts
         self._engine = engine
-        self._in_flight, self._waiting = in_flight, waiting
+        self._lanes = lanes
         self._cap = cap_micro_usd
         self._speeds = Speeds()
         self._speeds.note(engine.clock.now(), 0, 0)
@@ -110,7 +116,6 @@ class Progress:
         self._speeds.note(now, ended, facts.prompt_tokens + facts.completion_tokens)
         speeds = self._speeds.per_s()
         rows = max(facts.expected, facts.read)
-        in_flight = self._in_flight()
         left = _left(facts, rows)
         tries = round(metrics.attempts.total())
         return Snapshot(
@@ -122,8 +127,10 @@ class Progress:
             failed=facts.failed + facts.bad,
             before=facts.before,
             twins=facts.twins,
-            in_flight=in_flight,
-            waiting=self._waiting(),
+            in_flight=sum(each.open for each in self._spreads()),
+            in_batches=sum(_open_in(each) for each in self._batches()),
+            batches=len(self._batches()),
+            waiting=sum(each.waiting for each in self._spreads()),
             prompt_tokens=facts.prompt_tokens,
             completion_tokens=facts.completion_tokens,
             rows_per_s=None if speeds is None else round(speeds[0], 2),
@@ -137,6 +144,17 @@ class Progress:
             cache_hits=round(metrics.cache_calls.of("hit").value),
             limits=limits_of(self._engine.levels()),
         )
+
+    def _spreads(self) -> list[Spread[Item]]:
+        return [each.spread for each in self._lanes if isinstance(each, SyncLane) and each.spread is not None]
+
+    def _batches(self) -> list[BatchObject]:
+        return [batch for lane in self._lanes if isinstance(lane, BatchLane) for batch in lane.seen.values()]
+
+
+def _open_in(batch: BatchObject) -> int:
+    counts = batch.request_counts or Counts()
+    return max(0, (counts.total or 0) - (counts.completed or 0) - (counts.failed or 0))
 
 
 def limits_of(levels: Mapping[str, Sequence[Level]]) -> list[Limit]:

@@ -96,7 +96,7 @@ def one_line(snapshot: Snapshot) -> str:
     parts = [
         f"{snapshot.stage}: {snapshot.done:,} of {rows(snapshot)} rows",
         f"{snapshot.failed:,} failed",
-        f"{snapshot.in_flight:,} in flight",
+        f"{snapshot.in_flight + snapshot.in_batches:,} in flight",
         *([f"{snapshot.rows_per_s:,.1f} rows/s"] if snapshot.rows_per_s is not None else []),
         *([f"{duration(snapshot.eta_s)} left"] if snapshot.eta_s else []),
         f"{usd(snapshot.spent_micro_usd)}",

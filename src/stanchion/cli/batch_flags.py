@@ -122,6 +122,16 @@ _RUN: Sequence[Callable[[Any], Any]] = (
         help="The order of the output.",
     ),
     click.option(
+        "--lane",
+        type=click.Choice(["auto", "sync", "flex", "batch"]),
+        default="auto",
+        show_default=True,
+        help="How rows are asked: at once, in the cheaper tier that waits, or as batches of the provider's.",
+    ),
+    click.option(
+        "--deadline", metavar="TIME", help="How long the job may take, as 90m or 24h; lanes are chosen by it."
+    ),
+    click.option(
         "--concurrency",
         type=click.IntRange(1, 20_000),
         default=1000,

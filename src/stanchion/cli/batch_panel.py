@@ -80,7 +80,7 @@ def _facts(snapshot: Snapshot) -> RenderableType:
     line(
         ("rows", f"{snapshot.done:,} of {rows(snapshot)}", ""),
         ("failed", f"{snapshot.failed:,}", bad),
-        ("in flight", f"{snapshot.in_flight:,}{_again(snapshot)}", ""),
+        ("in flight", f"{snapshot.in_flight:,}{_elsewhere(snapshot)}", ""),
     )
     line(
         ("rows/s", _number(snapshot.rows_per_s), ""),
@@ -123,8 +123,9 @@ def _left(snapshot: Snapshot) -> str:
     return f"{duration(snapshot.seconds)}, {duration(snapshot.eta_s)} left"
 
 
-def _again(snapshot: Snapshot) -> str:
-    return f", {snapshot.waiting:,} in line again" if snapshot.waiting else ""
+def _elsewhere(snapshot: Snapshot) -> str:
+    batches = f", {snapshot.in_batches:,} in {snapshot.batches:,} batches" if snapshot.batches else ""
+    return batches + (f", {snapshot.waiting:,} in line again" if snapshot.waiting else "")
 
 
 def _number(value: float | None) -> str:

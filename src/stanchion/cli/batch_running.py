@@ -10,8 +10,8 @@ from collections.abc import Generator
 import msgspec
 
 from stanchion.batch.job import Ended, Job
-from stanchion.batch.lanes.sync import SyncLane
-from stanchion.batch.parts import Parts
+from stanchion.batch.lanes.choice import LaneWish, lanes_of
+from stanchion.batch.parts import Parts, model_of
 from stanchion.batch.progress import Progress, Snapshot
 from stanchion.batch.run import Run
 from stanchion.batch.wanted import Wanted, write_whole
@@ -39,25 +39,20 @@ def run_job(loaded: Loaded, wanted: Wanted, parts: Parts, display: Display) -> t
 async def _run(loaded: Loaded, wanted: Wanted, parts: Parts, display: Display) -> tuple[Ended, Snapshot]:
     async with Engine(loaded) as engine:
         options = SpreadOptions(most=wanted.concurrency, attempts=wanted.attempts)
-        lane = SyncLane(engine, options, cap=parts.cap)
+        wish = LaneWish(wanted.lane, wanted.deadline_s or None, model_of(parts))
+        lanes = lanes_of(engine, wanted.folder, wish, options, parts.cap)
         job = Job(
             parts.source,
             parts.form,
             parts.outputs,
-            (lane,),
+            lanes,
             wanted.folder,
             cap=parts.cap,
             check=parts.check,
             retry_failed=wanted.retry_failed,
         )
         running = Run(job)
-        progress = Progress(
-            running.facts,
-            engine,
-            in_flight=lambda: 0 if lane.spread is None else lane.spread.open,
-            waiting=lambda: 0 if lane.spread is None else lane.spread.waiting,
-            cap_micro_usd=wanted.max_cost_micro_usd,
-        )
+        progress = Progress(running.facts, engine, lanes=lanes, cap_micro_usd=wanted.max_cost_micro_usd)
         with display, _stopped_by_signals(running):
             shown = engine.spawn(_show(progress, display, wanted))
             try:

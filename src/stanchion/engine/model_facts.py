@@ -11,10 +11,12 @@ from typing import NoReturn
 import msgspec
 
 from stanchion.core.call import Body, Call, Operation
+from stanchion.engine.batch_place import find_offer
 from stanchion.engine.budgets import otherwise
 from stanchion.engine.catalog import Catalog
 from stanchion.engine.config import Loaded
 from stanchion.engine.prices import PriceBook
+from stanchion.rules.lane_choice import Offer
 from stanchion.rules.pricing import Price
 
 # presets whose providers take response_format json_schema; the others are told the schema in words
@@ -29,6 +31,7 @@ class ModelFacts(msgspec.Struct, frozen=True, gc=False):
     prices: tuple[Price | None, ...]  # of each place
     targets: int  # that are asked one after the other
     takes_schemas: bool  # all places take response_format json_schema
+    offer: Offer  # the cheaper ways that it has
     requests_per_minute: int  # of the first target's places and keys together; 0: nobody told
     tokens_per_minute: int
 
@@ -81,6 +84,7 @@ class Models:
             takes_schemas=all(
                 self._settings.providers[provider].preset in _TAKES_SCHEMAS for provider, _ in places
             ),
+            offer=find_offer(self._catalog, model, self._prices),
             requests_per_minute=self._told(home, "requests_per_minute"),
             tokens_per_minute=self._told(home, "tokens_per_minute"),
         )

@@ -21,6 +21,7 @@ from stanchion.core.errors import InvalidCall, UnknownModel
 from stanchion.core.usage import Usage
 from stanchion.engine.config import load
 from stanchion.engine.model_facts import ModelFacts, Models
+from stanchion.rules.lane_choice import Offer
 from stanchion.rules.pricing import MILLION, Price, cost_micro_usd
 from stanchion.rules.template import Template
 
@@ -29,7 +30,14 @@ PRICE = Price(MILLION, 4 * MILLION)
 
 def facts(_: str = "", *, targets: int = 1, price: Price | None = PRICE) -> ModelFacts:
     return ModelFacts(
-        ("p/m",), ("p/m",), (price,), targets, takes_schemas=True, requests_per_minute=0, tokens_per_minute=0
+        ("p/m",),
+        ("p/m",),
+        (price,),
+        targets,
+        takes_schemas=True,
+        offer=Offer(PRICE, batches=True),
+        requests_per_minute=0,
+        tokens_per_minute=0,
     )
 
 

@@ -12,6 +12,7 @@ from stanchion.batch.forms.openai_lines import OpenAILines
 from stanchion.batch.forms.template import TemplateForm
 from stanchion.core.errors import UnknownModel
 from stanchion.engine.model_facts import ModelFacts
+from stanchion.rules.lane_choice import Offer
 from stanchion.rules.pricing import MILLION, Price
 from stanchion.rules.template import Template
 from stanchion.rules.tokens import encoding_of, prompt_tokens
@@ -24,7 +25,9 @@ def facts(model: str, **more: Any) -> ModelFacts:
     if model == "gone":
         raise UnknownModel("no provider serves this model")
     known: dict[str, Any] = {"prices": (PRICE,), "requests_per_minute": 0, "tokens_per_minute": 0, **more}
-    return ModelFacts(("p/m",), ("p/m",), targets=1, takes_schemas=True, **known)
+    return ModelFacts(
+        ("p/m",), ("p/m",), targets=1, takes_schemas=True, offer=Offer(PRICE, batches=True), **known
+    )
 
 
 def line(text: str = "hello", model: str = "m", **fields: Any) -> bytes:
@@ -40,7 +43,7 @@ def test_rows_tokens_and_money_are_added_up() -> None:
     assert (found.prompt_tokens, found.prompt_exact) == (10 * (3 + 4 + 3), True)
     assert (found.answer_tokens, found.answers_known) == (100, False)
     sync, flex, batch = found.costs
-    assert (sync.lane, sync.micro_usd, sync.most_micro_usd) == ("sync", 100 * 2 + 100 * 8, 1000)
+    assert (sync.lane, sync.micro_usd) == ("sync", 100 * 2 + 100 * 8)
     assert (batch.micro_usd, flex.micro_usd) == (500, None)
 
 
@@ -48,7 +51,6 @@ def test_answers_that_are_known_make_it_closer() -> None:
     found = Survey(Given([line(max_tokens=100)] * 1), OpenAILines(), facts, answer_tokens=4.0).run()
     assert (found.answer_tokens, found.answers_known) == (4, True)
     assert found.costs[0].micro_usd == found.prompt_tokens * 2 + 4 * 8
-    assert found.costs[0].most_micro_usd == found.prompt_tokens * 2 + 100 * 8
 
 
 def test_without_a_bound_and_without_answers_nobody_knows_the_price() -> None:
@@ -58,7 +60,15 @@ def test_without_a_bound_and_without_answers_nobody_knows_the_price() -> None:
 
 
 def test_twins_are_asked_once_and_bad_rows_are_told_with_their_number() -> None:
-    rows = [line(), line(), b"{broken", line(model="gone"), line(model="gone"), b"", b'{"url":"/v1/chat/completions","body":{}}']
+    rows = [
+        line(),
+        line(),
+        b"{broken",
+        line(model="gone"),
+        line(model="gone"),
+        b"",
+        b'{"url":"/v1/chat/completions","body":{}}',
+    ]
     found = Survey(Given(rows), OpenAILines(), facts).run()
     assert (found.rows, found.requests, found.twins, found.bad) == (6, 1, 1, 4)
     assert [(each.number, each.code) for each in found.problems][:2] == [
