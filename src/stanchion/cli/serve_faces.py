@@ -10,6 +10,7 @@ from stanchion.engine.config import Loaded
 from stanchion.engine.engine import Engine
 from stanchion.gateway.callers.door import Door
 from stanchion.gateway.mount import MakeMounts, Mount, no_mounts
+from stanchion.ops.jobs import JobsPage
 
 
 def faces(loaded: Loaded) -> MakeMounts:
@@ -19,6 +20,6 @@ def faces(loaded: Loaded) -> MakeMounts:
     folder = state_directory(loaded) / "batches"
 
     def make(engine: Engine, door: Door) -> Sequence[Mount]:
-        return (BatchFace(engine, door, folder),)
+        return BatchFace(engine, door, folder), JobsPage()
 
     return make

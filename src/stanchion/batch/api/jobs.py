@@ -107,7 +107,7 @@ class BatchJobs:
                 f"you have {len(own)} batches that have not ended, the most there may be",
                 code="too_many_batches",
             )
-        now = int(time.time())
+        now = time.time()
         state = BatchState(
             id=f"batch_{secrets.token_hex(12)}",
             owner=admitted.owner,
@@ -115,8 +115,9 @@ class BatchJobs:
             operation=operation.path,
             input_file_id=file.id,
             metadata=metadata,
-            created_at=now,
-            expires_at=now + int(self._options.window_s),
+            created_at=int(now),
+            expires_at=int(now + self._options.window_s),
+            made_at=now,
         )
         self._save(state)
         self._states[state.id] = state
@@ -136,7 +137,7 @@ class BatchJobs:
         own = [state for state in self._states.values() if state.owner == owner]
         for state in own:
             self._count(state)
-        return sorted(own, key=lambda state: (state.created_at, state.id), reverse=True)
+        return sorted(own, key=lambda state: (state.made_at, state.id), reverse=True)
 
     def cancel(self, name: str, owner: str) -> BatchState:
         """End a batch; what was answered is kept.  Raises InvalidCall."""

@@ -27,6 +27,7 @@ class BatchState(msgspec.Struct, kw_only=True):
     metadata: dict[str, str] | None
     created_at: int  # seconds since 1970, as all times here
     expires_at: int
+    made_at: float = 0.0  # the same as `created_at`, exactly: by it lists are in order
     status: Status = "validating"
     at: dict[str, int] = {}  # when it entered each state
     faults: list[Fault] = []
