@@ -28,6 +28,7 @@ class BatchPlace(msgspec.Struct, frozen=True):
     model: str  # as it is called there
     limits: BatchLimits
     tokens_most: int  # prompt tokens that may wait in batches; 0: nobody told
+    poll_s: float  # seconds between two looks at a batch, at first
     apis: Sequence[BatchApi]  # one for each key
     prices: PriceBook | None
 
@@ -64,6 +65,7 @@ def find_place(
                 there,
                 limits,
                 settings.providers[provider].batch_tokens_most,
+                settings.providers[provider].batch_poll_s,
                 [BatchApi(spec, http, clock) for spec, _ in catalog.specs(provider, there)],
                 prices,
             )

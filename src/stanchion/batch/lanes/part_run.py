@@ -28,6 +28,7 @@ from stanchion.wire.batch import BatchObject
 
 log = logging.getLogger(__name__)
 _Got = TypeVar("_Got")
+_SLOWER = 12  # times slower are looks at a batch at last than at first
 _WAIT_MOST_S = 60.0  # between two tries of the same step
 _PAGES_MOST = 50  # of the list of batches that are looked through
 METADATA = "stanchion_part"
@@ -40,8 +41,8 @@ class BatchLaneOptions(msgspec.Struct, frozen=True):
     rescue_s: float = (
         1800.0  # seconds before the deadline at which batches are ended and the rest is asked at once
     )
-    poll_s: float = 5.0  # seconds between two looks at a batch, at first
-    poll_most_s: float = 60.0
+    poll_s: float = 0.0  # seconds between two looks at a batch, at first; 0: as the provider's settings say
+    poll_most_s: float = 0.0  # at last; 0: twelve times as many
     lost_most_s: float = 26 * 3600.0  # seconds after which a batch that does not end is given up
     cancel_most_s: float = 600.0  # seconds that a cancelled batch may take to end
     window_s: float = 24 * 3600.0  # seconds that a batch may take
@@ -71,6 +72,8 @@ class PartRun:
         self.api = api
         self._options = options
         self._until = time.time() + options.lost_most_s
+        self._poll_s = options.poll_s or place.poll_s
+        self._poll_most_s = options.poll_most_s or _SLOWER * self._poll_s
         self._seen = seen
 
     async def send(self, uploads: asyncio.Semaphore) -> None:
@@ -108,12 +111,12 @@ class PartRun:
         await self._save()
         if self.is_late() or time.time() > self._until:
             raise GivenUp("too much waits at the provider already")
-        await self._sleep(min(_WAIT_MOST_S, self._options.poll_s * 2.0 ** min(failed - 1, 10)))
+        await self._sleep(min(_WAIT_MOST_S, self._poll_s * 2.0 ** min(failed - 1, 10)))
 
     async def ended(self) -> BatchObject:
         """Wait until the batch has ended; it is ended by us when the deadline nears.  Raises GivenUp."""
         options, part = self._options, self._part
-        wait_s, cancelled_at = options.poll_s, 0.0
+        wait_s, cancelled_at = self._poll_s, 0.0
         while True:
             batch = await self._patiently(lambda: self.api.get(part.batch_id))
             self._seen[part.id] = batch
@@ -123,13 +126,13 @@ class PartRun:
             if not cancelled_at and self.is_late():
                 cancelled_at = now
                 await self._cancel()
-                wait_s = options.poll_s
+                wait_s = self._poll_s
             if cancelled_at and now - cancelled_at > options.cancel_most_s:
                 raise GivenUp("the batch did not end although it was cancelled")
             if now > max(part.created_at, 1) + options.lost_most_s:
                 raise GivenUp(f"the batch did not end within {options.lost_most_s / 3600:.0f} h")
             await self._sleep(wait_s)
-            wait_s = min(options.poll_most_s, wait_s * 1.5)
+            wait_s = min(self._poll_most_s, wait_s * 1.5)
 
     async def fetch(self, file_id: str | None, to: Path) -> bool:
         """Download a file of the batch; False if it has none.  Raises GivenUp."""
@@ -231,7 +234,7 @@ class PartRun:
             raise GivenUp(str(error))
         if time.time() > self._until:
             raise GivenUp(f"nothing came of it for {self._options.lost_most_s / 3600:.0f} h: {error}")
-        wait_s = backoff_s(failed, base_s=self._options.poll_s, most_s=_WAIT_MOST_S, jitter=random.random())
+        wait_s = backoff_s(failed, base_s=self._poll_s, most_s=_WAIT_MOST_S, jitter=random.random())
         told = error.wait_s if isinstance(error, NotYet) else error.retry_after_s or 0.0
         await self._sleep(max(wait_s, min(told, _WAIT_MOST_S)))
 
