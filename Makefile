@@ -72,7 +72,7 @@ setup-dev: $(VENV)/.dev ## .venv with what developing needs, too
 lock: $(VENV)/.dev ## resolve anew into requirements/*.txt (make lock ARGS="--upgrade" takes newer releases)
 	@$(LOCK) $(ARGS) -o requirements/run.txt pyproject.toml
 	@$(LOCK) $(ARGS) -o requirements/build.txt --group build
-	@$(LOCK) $(ARGS) -c requirements/run.txt pyproject.toml --group dev --extra aws --extra openai --extra otel --extra postgres --extra redis --extra semantic -o requirements/dev.txt
+	@$(LOCK) $(ARGS) -c requirements/run.txt pyproject.toml --group dev --extra aws --extra openai --extra otel --extra parquet --extra postgres --extra redis --extra semantic -o requirements/dev.txt
 
 wheel: $(VENV)/.dev ## build the wheel and the source archive into dist/
 	@$(BIN)/python -m hatchling build

@@ -27,6 +27,7 @@ _COMMANDS = {
     "chat": "Talk to a model in the terminal.",
     "simulate": "Play an OpenAI-compatible provider, with faults and quotas.",
     "keys": "Show, verify, rotate and quarantine the providers' keys.",
+    "batch": "Ask a model about every row of a file, and survive whatever happens meanwhile.",
     "callers": "Give teams and services keys of their own, limit and revoke them.",
     "usage": "Tell what was used and what it cost.",
     "budgets": "Tell what each budget has spent, and what is left.",

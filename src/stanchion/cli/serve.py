@@ -87,11 +87,12 @@ def command(
 
 
 def _run(read: Callable[[], Loaded]) -> None:
-    from stanchion.gateway.server import serve  # noqa: PLC0415 - the simulator starts meanwhile
+    from stanchion.cli.serve_faces import faces  # noqa: PLC0415 - the simulator starts meanwhile
+    from stanchion.gateway.server import serve  # noqa: PLC0415
 
     loaded = read()
     _say_what_to_know(loaded)
-    _run_loop(serve(loaded, read, lambda address: _announce(address, loaded)))
+    _run_loop(serve(loaded, read, lambda address: _announce(address, loaded), faces(loaded)))
 
 
 def _run_loop(job: Coroutine[Any, Any, None]) -> None:

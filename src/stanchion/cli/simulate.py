@@ -17,6 +17,8 @@ import msgspec
 from stanchion.cli.verbosity import verbose_option
 from stanchion.simulator import (
     REALISTIC,
+    BatchFault,
+    BatchOptions,
     Fault,
     Limits,
     PortTaken,
@@ -49,6 +51,10 @@ class _Flags:
     faults: Path | None
     keys: tuple[str, ...]
     seed: int
+    batch_work: float
+    batch_window: float
+    enqueued_tokens: int | None
+    batch_fault: tuple[str, ...]
     instant: bool
     until_eof: bool
 
@@ -85,6 +91,14 @@ class _Flags:
 )
 @click.option("--keys", multiple=True, help="Accept only this API key. Default: any key, or none.")
 @click.option("--seed", default=0, show_default=True, help="Seed of timing and of faults by rate.")
+@click.option("--batch-work", default=0.0, show_default=True, help="Seconds the rows of a batch take.")
+@click.option(
+    "--batch-window", default=86_400.0, show_default=True, help="Seconds after which a batch expires."
+)
+@click.option(
+    "--enqueued-tokens", type=int, help="Prompt tokens that may wait in batches. Default: no limit."
+)
+@click.option("--batch-fault", multiple=True, help="What goes wrong with a batch, as expire:0.5, no_output.")
 @click.option("--until-eof", is_flag=True, hidden=True, help="End when standard input does.")
 @verbose_option
 def simulate(**options: object) -> None:
@@ -102,6 +116,8 @@ def simulate(**options: object) -> None:
           The first call fails, the second breaks off after five events, all others are fine.
       stanchion simulate --fault 429:retry_after=2,rate=0.1 --fault flap:30
           A tenth of the calls get 429; for 30 s in every 60 s all others get 503.
+      stanchion simulate --batch-work 20 --batch-window 60 --batch-fault expire:0.5
+          Batches take 20 s; the first expires after a minute, half done.
       curl -s localhost:8090/_sim/calls
           What arrived: attempts, faults, who left when.
       curl -s -X PUT localhost:8090/_sim/faults -d '["silence", "html"]'
@@ -143,6 +159,12 @@ def _options(flags: _Flags) -> SimulatorOptions:
         quota_mode=flags.quota_mode,  # pyright: ignore[reportArgumentType] - click has checked the choice
         faults=(*map(Fault.parse, flags.fault), *_faults_of(flags.faults)),
         keys=flags.keys,
+        batches=BatchOptions(
+            work_s=flags.batch_work,
+            window_s=flags.batch_window,
+            enqueued_tokens_most=flags.enqueued_tokens,
+        ),
+        batch_faults=tuple(map(BatchFault.parse, flags.batch_fault)),
         seed=flags.seed,
     )
 

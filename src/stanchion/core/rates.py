@@ -19,6 +19,15 @@ class Rate(msgspec.Struct, frozen=True, gc=False):
     window_s: float | None = None  # seconds, where the header's name or another header tells it
 
 
+class Level(msgspec.Struct, frozen=True, gc=False):
+    """How full one limit is now."""
+
+    kind: Kind
+    left: int
+    limit: int
+    window_s: float
+
+
 class RateRefusal(msgspec.Struct, frozen=True, gc=False):
     """The limit that refused, as the words of a 429 tell it."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -194,12 +194,20 @@ class Catalog:
 
     def _at(self, provider: str, model: str) -> list[tuple[Endpoint, float]]:
         """Return the endpoints of one model at one provider: one per key."""
+        made = list[tuple[Endpoint, float]]()
+        for spec, weight in self.specs(provider, model):
+            if spec not in self._made:
+                self._made[spec] = self._make(spec)
+            made.append((self._made[spec], weight))
+        return made
+
+    def specs(self, provider: str, model: str) -> Iterator[tuple[EndpointSpec, float]]:
+        """Yield what is known of the endpoints of one model at one provider, with their weights: one per key."""
         settings, preset, keys = (
             self._settings.providers[provider],
             self._presets[provider],
             self._keys[provider],
         )
-        made = list[tuple[Endpoint, float]]()
         for key, share in keys:
             name = f"{provider}/{model}"
             if key is not None and len(keys) > 1:
@@ -212,10 +220,7 @@ class Catalog:
                 preset=preset,
                 headers=tuple(settings.headers.items()),
             )
-            if spec not in self._made:
-                self._made[spec] = self._make(spec)
-            made.append((self._made[spec], settings.weight * share))
-        return made
+            yield spec, settings.weight * share
 
     def _keys_of(self, name: str, read: ReadKeys) -> Sequence[Keyed]:
         """Return a provider's keys.  Raises SettingsError by name, never by value."""

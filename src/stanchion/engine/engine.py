@@ -17,9 +17,11 @@ from stanchion.core.call import Body, Call, Operation
 from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError
 from stanchion.core.later import Later
+from stanchion.core.rates import Level
 from stanchion.core.reply import Reply
 from stanchion.core.secret import Secret
 from stanchion.core.service import Service
+from stanchion.engine.batch_place import BatchPlace, find_offer, find_place, has_flex
 from stanchion.engine.books import Books
 from stanchion.engine.budgets import CommonBudgets
 from stanchion.engine.caching import open_tiers
@@ -46,6 +48,7 @@ from stanchion.policies.idempotency import Idempotency
 from stanchion.providers.http import HttpClient
 from stanchion.providers.key_check import check_key as ask_models
 from stanchion.providers.openai import EndpointSpec, OpenAIEndpoint
+from stanchion.rules.lane_choice import Offer
 from stanchion.stores.opening import open_key_book
 from stanchion.wire.objects import as_list, as_object
 
@@ -254,6 +257,29 @@ class Engine:
             if isinstance(made, EndpointStack) and spec.key is not None and spec.key.name == key
         }
         return {model: left for model, left in found.items() if left}
+
+    def batches(self, model: str) -> BatchPlace | None:
+        """Return where batches of a model can be sent; None if nobody who serves it has a Batch API.
+
+        Raises UnknownModel.
+        """
+        books = self.books
+        return find_place(
+            self._catalog, self.settings, model, self._http, self.clock, books.prices if books else None
+        )
+
+    def flexes(self, model: str) -> bool:
+        """Say whether all who answer a model first have the cheaper tier "flex".  Raises UnknownModel."""
+        return has_flex(self._catalog, model)
+
+    def offer(self, model: str) -> Offer:
+        """Say what a model costs, and which cheaper ways there are.  Raises UnknownModel."""
+        return find_offer(self._catalog, model, self.books.prices if self.books else None)
+
+    def levels(self) -> dict[str, list[Level]]:
+        """Say by endpoint how full its limits are: "openai/gpt-4o#KEY", as far as a key was used."""
+        made = {spec.name: each for spec, each in self._catalog.made.items()}
+        return {name: each.levels() for name, each in made.items() if isinstance(each, EndpointStack)}
 
     def _endpoint(self, spec: EndpointSpec) -> EndpointStack:
         provider = OpenAIEndpoint(spec, self._http, self.clock)

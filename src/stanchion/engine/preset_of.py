@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stanchion.engine.settings import ProviderSettings
-from stanchion.providers.presets import PRESETS, Preset
+from stanchion.providers.presets import PRESETS, BatchLimits, Preset
 
 
 def preset_of(settings: ProviderSettings) -> Preset:
@@ -19,4 +19,13 @@ def preset_of(settings: ProviderSettings) -> Preset:
             preset.reserves_output if settings.reserves_output is None else settings.reserves_output
         ),
         stream_usage=preset.stream_usage if settings.stream_usage is None else settings.stream_usage,
+        batches=_batches(settings, preset),
+        flex=preset.flex if settings.flex is None else settings.flex,
     )
+
+
+def _batches(settings: ProviderSettings, preset: Preset) -> BatchLimits | None:
+    """Return the limits of its Batch API, if it is said or known to have one."""
+    if settings.batches is None:
+        return preset.batches
+    return (preset.batches or BatchLimits()) if settings.batches else None

@@ -55,6 +55,12 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     open_most: int = 0  # calls open at once with one of its keys and one model; 0 is any number
     limits: LimitSettings = LimitSettings()  # what is known or wanted of its rate limits
     reserves_output: bool | None = None  # it charges max_tokens before it admits a call
+    batches: bool | None = None  # it has a Batch API in OpenAI's shapes: /files and /batches
+    batch_tokens_most: int = 0  # prompt tokens of a model that may wait in its batches; 0: as it says
+    batch_poll_s: float = (
+        5.0  # seconds between two looks at one of its batches, at first; at last twelve times as many
+    )
+    flex: bool | None = None  # it has a cheaper tier for calls that may wait, service_tier "flex"
     weight: float = 1.0  # its share of the load beside others that serve the same model
 
 
@@ -123,6 +129,20 @@ class CallersOptions(msgspec.Struct, frozen=True, kw_only=True):
     admin_token_file: str = ""  # a file that holds the admin token
 
 
+class BatchesOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`/v1/files` and `/v1/batches`: jobs that the gateway does for its callers."""
+
+    serve: bool = True  # whether they are there
+    file_most_bytes: int = 200 * 1024 * 1024  # a larger upload is refused with 413
+    caller_most_bytes: int = 2 * 1024 * 1024 * 1024  # bytes of files that one caller may keep
+    keep_days: float = 30.0  # days that a file is kept, and what is known of a batch
+    requests_most: int = 50_000  # requests in one batch
+    jobs_most: int = 4  # batches that are done at once; the others wait
+    caller_jobs_most: int = 100  # batches of one caller that have not ended
+    open_most: int = 200  # calls of one batch that are open at once
+    window_s: float = 86_400.0  # seconds after which a batch expires: what "24h" means
+
+
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What outlives a call, and what several processes share."""
 
@@ -145,6 +165,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log: LogSettings = LogSettings()
     gateway: GatewayOptions = GatewayOptions()
     callers: CallersOptions = CallersOptions()
+    batches: BatchesOptions = BatchesOptions()
     deadline: DeadlineOptions = DeadlineOptions()
     attempt_timeout: AttemptTimeoutOptions = AttemptTimeoutOptions()
     retry: RetryOptions = RetryOptions()
@@ -175,6 +196,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "log": LogSettings,
     "gateway": GatewayOptions,
     "callers": CallersOptions,
+    "batches": BatchesOptions,
     "deadline": DeadlineOptions,
     "attempt_timeout": AttemptTimeoutOptions,
     "retry": RetryOptions,

@@ -10,6 +10,7 @@ import msgspec
 from stanchion.core.call import Call
 from stanchion.core.clock import Clock
 from stanchion.core.later import Later
+from stanchion.core.rates import Level
 from stanchion.core.reply import Reply
 from stanchion.core.service import Filter, Service, stack
 from stanchion.engine.settings import Settings
@@ -217,6 +218,10 @@ class EndpointStack:
     def quota_left(self) -> str:
         """Say in words what is left of its quota."""
         return self._rate_limit.text()
+
+    def levels(self) -> list[Level]:
+        """Say how full each limit of its quota is."""
+        return self._rate_limit.levels()
 
     def watch(self, wake: Callable[[], None]) -> None:
         """Call `wake` when it may be ready earlier than it said."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from stanchion.core.call import Body, Call, Operation, new_id
@@ -18,6 +18,7 @@ from stanchion.gateway.callers.door import Door, headers_of
 from stanchion.gateway.callers.watch import CallerWatch
 from stanchion.gateway.errors import StreamAborted, error_response, upstream_headers_of
 from stanchion.gateway.leaving import Leaving
+from stanchion.gateway.mount import Mount, mount_of
 from stanchion.gateway.pages import pages
 from stanchion.gateway.requests import ClientLeft, Receive, Scope, last_event_id, read_body, read_call
 from stanchion.gateway.responses import ResponseHeaders
@@ -50,6 +51,7 @@ class Gateway:
         self.admin = Admin(callers, AdminToken(lambda: engine.loaded))
         self._clock = engine.clock
         self.ready = True  # false: a load balancer should send no more
+        self.mounts: Sequence[Mount] = ()  # other faces that are served here
         self.refusing = False  # true: new calls are refused
         self.open: set[asyncio.Task[Any]] = set()  # the tasks of calls that are open
         self._leaving = Leaving(self._clock, _WATCH_AFTER_S)
@@ -64,6 +66,10 @@ class Gateway:
             operation = _HOT.get(scope["path"])
             if operation is not None:
                 return self._answer(operation, scope, receive, send)
+        if self.mounts and scope["type"] == "http":
+            mount = mount_of(self.mounts, scope["path"])
+            if mount is not None:
+                return mount(scope, receive, send)
         pages: Any = self._pages
         return pages(scope, receive, send)
 

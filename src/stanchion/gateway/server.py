@@ -28,6 +28,7 @@ from stanchion.engine.watch import Watch
 from stanchion.gateway.app import Gateway
 from stanchion.gateway.callers.watch import CallerWatch
 from stanchion.gateway.errors import StreamAborted
+from stanchion.gateway.mount import MakeMounts, no_mounts
 from stanchion.observe.logs import log_event
 from stanchion.stores.opening import open_caller_book
 
@@ -43,12 +44,23 @@ _NO_LOG_SETUP: dict[str, Any] = {
 _LAST_WORDS_S = 2.0  # seconds for cancelled calls to say that they were
 
 
-async def serve(loaded: Loaded, read: Callable[[], Loaded], announce: Callable[[str], None]) -> None:
-    """Serve until a signal ends it.  `announce` is told the address.  Raises SettingsError if it is taken."""
+async def serve(
+    loaded: Loaded,
+    read: Callable[[], Loaded],
+    announce: Callable[[str], None],
+    mounts: MakeMounts = no_mounts,
+) -> None:
+    """Serve until a signal ends it.  `announce` is told the address, `mounts` makes what else is served.
+
+    Raises SettingsError if the address is taken.
+    """
     options = loaded.settings.gateway
     _check_address(options)
     async with Engine(loaded) as engine, _callers(engine) as callers:
         gateway = Gateway(engine, callers)
+        gateway.mounts = mounts(engine, gateway.door)
+        for mount in gateway.mounts:
+            await mount.begin()
         watch = Watch(engine, read)
         engine.spawn(watch.run())
         ended = asyncio.Event()
@@ -62,6 +74,8 @@ async def serve(loaded: Loaded, read: Callable[[], Loaded], announce: Callable[[
             announce(f"http://{host}:{options.port}")
             await ended.wait()
             await drain(gateway, ended)
+            for mount in gateway.mounts:
+                await mount.aclose()
             server.stop()
 
 

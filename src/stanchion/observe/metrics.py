@@ -97,6 +97,10 @@ class Tallies(_Family):
             found = self._by_label.setdefault(labels, Tally())
         return found
 
+    def total(self) -> float:
+        """Add up the numbers of all labels."""
+        return sum(each.value for each in self._by_label.values())
+
     def family(self) -> Metric:
         """Return it as prometheus-client shows it."""
         kind = GaugeMetricFamily if self._gauge else CounterMetricFamily

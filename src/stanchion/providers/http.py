@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import aiohttp
 import msgspec
@@ -70,9 +70,11 @@ class HttpClient:
         )
 
     async def open(
-        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limits: Limits
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | BinaryIO | None, limits: Limits
     ) -> HttpAnswer:
         """Send a request; return when the answer's headers are there, and of a whole answer the body.
+
+        A body that is a file is sent from where it stands, read piece by piece in a thread, and closed.
 
         Raises Unreachable, Silent, Unusable, Cut or DeadlineExceeded.  Cancel: the socket is closed.
         """
@@ -98,11 +100,11 @@ class HttpClient:
         method: str,
         url: URL,
         headers: Mapping[str, str],
-        body: bytes | None,
+        body: bytes | BinaryIO | None,
         connect: aiohttp.ClientTimeout,
     ) -> Awaitable[aiohttp.ClientResponse]:
         proxy = self._options.proxy
-        if method == "POST" and body is not None and not proxy:  # all but a list of models
+        if method == "POST" and isinstance(body, bytes) and not proxy:  # nearly all
             every = CIMultiDict(_HEADERS)
             every.update(headers)
             return post(self._session, url, every, body, connect)

@@ -72,7 +72,7 @@ class OpenAIEndpoint:
                 lease.version.learn(answer.headers, for_good=answer.status < 300)
             blank = partial(_blank, lease)
             if answer.status >= 300:
-                raise await _refused(answer, blank, stream=call.stream)
+                raise await refused(answer, lease, stream=call.stream)
             if call.stream:
                 reply = self._stream(call, answer, blank, strip_usage=strip_usage)
             else:
@@ -169,12 +169,12 @@ class OpenAIEndpoint:
         return reply
 
 
-async def _refused(answer: HttpAnswer, blank: Blank, *, stream: bool) -> UpstreamError:
+async def refused(answer: HttpAnswer, lease: Lease | None, *, stream: bool) -> UpstreamError:
     """Read an error answer and make it an error that states facts."""
     status = answer.status
     try:
         raw = await answer.read_whole() if stream else answer.body
-        body = blank(raw[:_ERROR_MOST])
+        body = _blank(lease, raw[:_ERROR_MOST])
     except UpstreamError:
         body = b""  # the status is there, the words are not
     if status < 400:

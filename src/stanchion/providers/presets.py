@@ -10,6 +10,15 @@ from typing import Literal
 import msgspec
 
 
+class BatchLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider's Batch API takes at once, and what it is called there."""
+
+    requests_most: int = 50_000  # in one batch
+    file_most_bytes: int = 200 * 1024 * 1024  # of one batch's input
+    prefix: str = "/v1"  # what stands before an operation's path in the lines of a file
+    price_share: float | None = None  # of the standard price, where the price list knows none of its own
+
+
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
     """One provider's address, key, and the ways in which it differs from OpenAI."""
 
@@ -20,8 +29,11 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     done: bool = True  # its streams end with [DONE]; if not, with a finish_reason and a clean end
     reserves_output: bool = False  # it charges max_tokens before it admits a call
     stream_usage: bool = True  # it understands stream_options.include_usage
+    batches: BatchLimits | None = None  # its Batch API, in OpenAI's shapes; None: it has none
+    flex: bool = False  # it has a cheaper tier, service_tier "flex"
 
 
+_MIB = 1024 * 1024
 PRESETS: dict[str, Preset] = {
     "openai": Preset(
         base_url="https://api.openai.com/v1",
@@ -36,6 +48,8 @@ PRESETS: dict[str, Preset] = {
             "omni-moderation-*",
             "davinci-*",
         ),
+        batches=BatchLimits(),
+        flex=True,
     ),
     # https://{resource}.openai.azure.com/openai/v1: the v1 API takes the deployment as `model`
     # its quota counts a prompt and max_tokens when the call comes (Microsoft Learn, "Manage quota")
@@ -47,12 +61,19 @@ PRESETS: dict[str, Preset] = {
         base_url="https://dashscope.aliyuncs.com/compatible-mode/v1",
         key_env="DASHSCOPE_API_KEY",
         models=("qwen*", "qwq*", "qvq*"),
+        batches=BatchLimits(file_most_bytes=100 * _MIB, price_share=0.5),
     ),
     "moonshot": Preset(
-        base_url="https://api.moonshot.cn/v1", key_env="MOONSHOT_API_KEY", models=("moonshot-*", "kimi-*")
+        base_url="https://api.moonshot.cn/v1",
+        key_env="MOONSHOT_API_KEY",
+        models=("moonshot-*", "kimi-*"),
+        batches=BatchLimits(file_most_bytes=100 * _MIB),
     ),
     "zhipu": Preset(
-        base_url="https://open.bigmodel.cn/api/paas/v4", key_env="ZHIPU_API_KEY", models=("glm-*",)
+        base_url="https://open.bigmodel.cn/api/paas/v4",
+        key_env="ZHIPU_API_KEY",
+        models=("glm-*",),
+        batches=BatchLimits(file_most_bytes=100 * _MIB, prefix="/v4", price_share=0.5),
     ),
     "openrouter": Preset(
         base_url="https://openrouter.ai/api/v1", key_env="OPENROUTER_API_KEY", models=("*/*",)
@@ -60,6 +81,8 @@ PRESETS: dict[str, Preset] = {
     "ollama": Preset(base_url="http://127.0.0.1:11434/v1", auth="none"),
     "vllm": Preset(base_url="http://127.0.0.1:8000/v1", auth="none"),
     "llamacpp": Preset(base_url="http://127.0.0.1:8080/v1", auth="none"),
-    "simulator": Preset(base_url="http://127.0.0.1:8090/v1", auth="none"),
+    "simulator": Preset(
+        base_url="http://127.0.0.1:8090/v1", auth="none", batches=BatchLimits(price_share=0.5), flex=True
+    ),
     "compatible": Preset(base_url=""),
 }

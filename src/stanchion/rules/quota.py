@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from stanchion.core.rates import Kind, Rate, RateRefusal
+from stanchion.core.rates import Kind, Level, Rate, RateRefusal
 from stanchion.rules.burst import FIRST_S
 from stanchion.rules.ceilings import NO_CEILINGS, Ceilings
 from stanchion.rules.gauge import Gauge, Mark, News
@@ -204,10 +204,14 @@ class Mirror:
     def text(self, now: float) -> str:
         """Say what is left: "requests 480/500 a minute, tokens 20000/30000 a minute"."""
         return ", ".join(
-            f"{gauge.kind} {gauge.left(now)}/{gauge.limit:.0f} a {_UNIT_NAMES.get(gauge.window_s, 'window')}"
-            for gauge in self.gauges
-            if gauge is not self._start
+            f"{each.kind} {each.left}/{each.limit} a {_UNIT_NAMES.get(each.window_s, 'window')}"
+            for each in self.levels(now)
         )
+
+    def levels(self, now: float) -> list[Level]:
+        """Say how full each limit is."""
+        known = [gauge for gauge in self.gauges if gauge is not self._start]
+        return [Level(each.kind, each.left(now), round(each.limit), each.window_s) for each in known]
 
     def _heard(self, now: float, ticket: Ticket, rates: Sequence[Rate]) -> None:
         for rate in rates:

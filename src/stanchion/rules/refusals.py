@@ -46,6 +46,8 @@ BILLING = frozenset(
         "project_spend_limit_exceeded",
     }
 )
+# A tier of the provider's is full: it says nothing about what this key may do, and was not charged.
+NO_CAPACITY = frozenset({"resource_unavailable"})
 _OF_PROJECT = frozenset({"project_spend_limit_exceeded"})
 _OF_KEY = frozenset({"invalid_api_key"})
 _ELSEWHERE = frozenset({"model_not_found", "unsupported_country_region_territory", "deployment_not_found"})

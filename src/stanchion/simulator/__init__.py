@@ -8,6 +8,7 @@ Imports nothing else of Stanchion, so that the engine is never tested against it
 
 from __future__ import annotations
 
+from stanchion.simulator.batch_options import BatchFault, BatchOptions
 from stanchion.simulator.faults import Fault, FaultPlan
 from stanchion.simulator.log import CallLog, CallRecord
 from stanchion.simulator.options import SimulatorOptions
@@ -17,6 +18,8 @@ from stanchion.simulator.timing import REALISTIC, Timing
 
 __all__ = [
     "REALISTIC",
+    "BatchFault",
+    "BatchOptions",
     "CallLog",
     "CallRecord",
     "Fault",

@@ -7,19 +7,23 @@ from urllib.parse import parse_qs
 import msgspec
 
 from stanchion.simulator.answer import ENCODER
+from stanchion.simulator.batch_options import BatchFaultPlan
+from stanchion.simulator.batches import Batches
 from stanchion.simulator.errors import ApiError
-from stanchion.simulator.exchange import Exchange
+from stanchion.simulator.exchange import Exchange, Request
+from stanchion.simulator.faults import FaultPlan
 from stanchion.simulator.keys import KeyPlan
 from stanchion.simulator.state import State
 
 INDEX = {
     "name": "stanchion simulator",
     "base_url": "/v1",
-    "paths": ["/_sim/calls?since=ID", "/_sim/faults", "/_sim/keys", "/_sim/open"],
+    "paths": ["/_sim/calls?since=ID", "/_sim/faults", "/_sim/batches", "/_sim/keys", "/_sim/open"],
 }
 _ALLOWED = {
     "/_sim/calls": ("GET", "DELETE"),
     "/_sim/faults": ("GET", "PUT", "DELETE"),
+    "/_sim/batches": ("GET", "PUT", "DELETE"),
     "/_sim/keys": ("GET", "PUT", "DELETE"),
     "/_sim/open": ("GET",),
     "/": ("GET", "HEAD"),
@@ -27,7 +31,7 @@ _ALLOWED = {
 }
 
 
-def serve(state: State, exchange: Exchange) -> None:
+def serve(state: State, exchange: Exchange, batches: Batches) -> None:
     """Answer a request that is not for the simulated API."""
     request = exchange.request
     try:
@@ -40,36 +44,47 @@ def serve(state: State, exchange: Exchange) -> None:
                 f"Not allowed to {request.method} on {request.path}. Use {' or '.join(allowed)}.",
                 headers=(("allow", ", ".join(allowed)),),
             )
-        exchange.whole(200, (), ENCODER.encode(_answer(state, exchange)))
+        exchange.whole(200, (), ENCODER.encode(_answer(state, exchange, batches)))
     except ApiError as error:
         exchange.whole(error.status, error.headers, error.body)
 
 
-def _answer(state: State, exchange: Exchange) -> object:
+def _answer(state: State, exchange: Exchange, batches: Batches) -> object:
     request = exchange.request
-    if request.path == "/_sim/calls":
-        if request.method == "DELETE":
-            state.calls.clear()
-            return {"calls": []}
-        calls = state.calls.since(_since(request.query))
-        return {"calls": calls, "dropped": state.calls.dropped}
-    if request.path == "/_sim/faults":
-        if request.method != "GET":
-            wanted = [] if request.method == "DELETE" else read_faults(request.body)
-            try:
-                state.faults.set(wanted)
-            except ValueError as error:
-                raise ApiError(400, f"{error}.", param="faults") from error
-        return {"faults": state.faults.pending()}
-    if request.path == "/_sim/keys":
-        if request.method == "PUT":
-            state.keys.set(_read_keys(request.body))
-        elif request.method == "DELETE":
-            state.keys.clear()
-        return {"keys": state.keys.shown()}
-    if request.path == "/_sim/open":
-        return {"connections": state.open_connections(), "streams": state.open_streams}
-    return INDEX
+    match request.path:
+        case "/_sim/calls":
+            if request.method == "DELETE":
+                state.calls.clear()
+                return {"calls": []}
+            calls = state.calls.since(_since(request.query))
+            return {"calls": calls, "dropped": state.calls.dropped}
+        case "/_sim/faults":
+            _plan(state.faults, request)
+            return {"faults": state.faults.pending()}
+        case "/_sim/batches":
+            _plan(state.batch_faults, request)
+            shown = [each.shown() for each in batches.all()]
+            return {"faults": state.batch_faults.pending(), "batches": shown}
+        case "/_sim/keys":
+            if request.method == "PUT":
+                state.keys.set(_read_keys(request.body))
+            elif request.method == "DELETE":
+                state.keys.clear()
+            return {"keys": state.keys.shown()}
+        case "/_sim/open":
+            return {"connections": state.open_connections(), "streams": state.open_streams}
+        case _:
+            return INDEX
+
+
+def _plan(plan: FaultPlan | BatchFaultPlan, request: Request) -> None:
+    """Change a plan of faults if that is asked.  Raises ApiError."""
+    if request.method == "GET":
+        return
+    try:
+        plan.set([] if request.method == "DELETE" else read_faults(request.body))
+    except ValueError as error:
+        raise ApiError(400, f"{error}.", param="faults") from error
 
 
 def read_faults(body: bytes) -> list[str | dict[str, object]]:

@@ -86,7 +86,8 @@ class Attempt:
         record.model = asked.model or ""
         record.stream = bool(getattr(asked, "stream", False))
         now = asyncio.get_running_loop().time()
-        fault = self._fault = self._state.faults.next_for(record.model, now)
+        tier = str(getattr(asked, "service_tier", None) or "")
+        fault = self._fault = self._state.faults.next_for(record.model, now, tier)
         if fault is not None:
             record.fault = fault.label()
             if fault.name == "reset":

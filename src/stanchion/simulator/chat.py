@@ -82,10 +82,15 @@ def _whole(request: ChatRequest, made: list[Choice], usage: Usage, context: Cont
             "model": request.model,
             "choices": [_choice_json(request, choice) for choice in made],
             "usage": usage_json(usage),
-            "service_tier": "default",
+            "service_tier": _tier(request),
             "system_fingerprint": FINGERPRINT,
         }
     )
+
+
+def _tier(request: ChatRequest) -> str:
+    """How the call is served: as it asked, where it named a tier."""
+    return request.service_tier if request.service_tier in ("flex", "priority") else "default"
 
 
 def _choice_json(request: ChatRequest, choice: Choice) -> dict[str, object]:
@@ -131,7 +136,7 @@ def _events(request: ChatRequest, made: list[Choice], usage: Usage, context: Con
     with_usage = request.stream_options is not None and bool(request.stream_options.include_usage)
     head = (
         f'data: {{"id":"{context.id("chatcmpl-")}","object":"chat.completion.chunk","created":{context.created},'
-        f'"model":{ENCODER.encode(request.model).decode()},"service_tier":"default",'
+        f'"model":{ENCODER.encode(request.model).decode()},"service_tier":"{_tier(request)}",'
         f'"system_fingerprint":"{FINGERPRINT}","choices":['
     ).encode()
     tail = b'],"usage":null}\n\n' if with_usage else b"]}\n\n"

@@ -20,15 +20,16 @@ _MAX_HEADER_BYTES = 64 * 1024
 _MAX_WAITING = 64  # pipelined requests kept; beyond it the connection is not read
 
 Serve = Callable[[Exchange], None]
+BodyMost = Callable[[bytes], int]  # the bytes a body to this target may have
 
 
 class Connection(asyncio.Protocol):
     """Reads requests and hands each to `serve` when those before it are answered."""
 
-    def __init__(self, serve: Serve, connections: set[Connection], max_body_bytes: int) -> None:
+    def __init__(self, serve: Serve, connections: set[Connection], most: BodyMost) -> None:
         self._serve = serve
         self._connections = connections
-        self._max_body_bytes = max_body_bytes
+        self._most = most
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[Request] = deque()
         self._running = False
@@ -89,7 +90,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
-        if self._body_bytes > self._max_body_bytes:
+        if self._body_bytes > self._most(self._target):
             self._refuse(413)
             return
         self._body.append(body)

@@ -42,6 +42,9 @@ CODES: dict[str, _Code] = {
     ),
     "billing_hard_limit_reached": _Code(429, "insufficient_quota", "Billing hard limit has been reached."),
     "rate_limit_exceeded": _Code(429, "requests", "Rate limit reached. Please try again later."),
+    "resource_unavailable": _Code(
+        429, "resource_unavailable", "There is no capacity for the flex tier now. Please try again later."
+    ),
     "slow_down": _Code(429, "requests", "Your traffic rose too fast. Slow down and raise it gradually."),
     "invalid_api_key": _Code(401, "invalid_request_error", "Incorrect API key provided."),
     "account_deactivated": _Code(

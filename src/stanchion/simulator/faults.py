@@ -20,18 +20,20 @@
     html, empty             200 with a page of HTML; 200 with nothing
     content_type            the right body under text/plain
     flap:5                  fails for 5 s, is fine for 5 s, and so on; `fault=` says how (default 503)
+    lost                    of /v1/files and /v1/batches: the work is done, then the connection is reset
     ok                      no fault: a place in the schedule that passes
 
 Text is `name[:value][,key=value...]`; JSON is an object with the field names of `Fault`. A fault with
 `rate=0.1` strikes a tenth of the calls, one with `times=0` strikes always, all others wait in the schedule and
-are used up in order. `model=` restricts a fault to one model. A call of the model `fault-cut-5-abort` or
-`fault-429-retry-after-2` meets that fault whatever the schedule says.
+are used up in order. `model=` restricts a fault to one model, `tier=flex` to calls with that `service_tier`. A call
+of the model `fault-cut-5-abort` or `fault-429-retry-after-2` meets that fault whatever the schedule says. Calls of
+/v1/files and /v1/batches meet only faults with their own name as the model, see `batches.py`.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -60,6 +62,7 @@ NAMES = frozenset(
         "empty",
         "content_type",
         "flap",
+        "lost",
         "status",
     ]
 )
@@ -79,6 +82,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     end: End = "clean"
     fault: str = "503"
     model: str | None = None
+    tier: str | None = None
     rate: float | None = None
     times: int = 1
 
@@ -204,28 +208,35 @@ class FaultPlan:
         """What is still to come, in order; standing faults last."""
         return [msgspec.structs.replace(fault, times=left) for fault, left in self._schedule] + self._standing
 
-    def next_for(self, model: str, now: float) -> Fault | None:
-        """The fault of a call that arrives now, used up if it was scheduled."""
+    def next_for(self, model: str, now: float, tier: str = "") -> Fault | None:
+        """The fault of a call that arrives now, used up if it was scheduled; `tier` is its `service_tier`."""
         if model.startswith("fault-"):
             named = Fault.of_model(model)
             if named is not None:
                 return named
+        return self._take(now, lambda fault: (fault.model or model) == model and (fault.tier or tier) == tier)
+
+    def next_named(self, name: str, now: float) -> Fault | None:
+        """The fault of an operation that is no call of a model: only one that names it."""
+        return self._take(now, lambda fault: fault.model == name)
+
+    def _take(self, now: float, meant: Callable[[Fault], bool]) -> Fault | None:
         if not self._schedule and not self._standing:
             return None
         for position, (fault, left) in enumerate(self._schedule):
-            if fault.model is None or fault.model == model:
+            if meant(fault):
                 if left > 1:
                     self._schedule[position] = (fault, left - 1)
                 else:
                     del self._schedule[position]
                 return None if fault.name == "ok" else fault
-        return self._standing_for(model, now)
+        return self._take_standing(now, meant)
 
-    def _standing_for(self, model: str, now: float) -> Fault | None:
+    def _take_standing(self, now: float, meant: Callable[[Fault], bool]) -> Fault | None:
         if self._began_at is None:
             self._began_at = now
         for fault in self._standing:
-            if fault.model is not None and fault.model != model:
+            if not meant(fault):
                 continue
             if fault.rate is not None and self._random.random() >= fault.rate:
                 continue

@@ -47,6 +47,7 @@ class CallRecord(msgspec.Struct, kw_only=True):
     idempotency_key: str | None = None
     key_fingerprint: str | None = None
     headers: dict[str, str] = {}
+    batch: str = ""  # the batch this is a row of
 
 
 @lru_cache(maxsize=1024)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from stanchion.simulator.batch_options import BatchFault, BatchOptions
 from stanchion.simulator.faults import Fault
 from stanchion.simulator.quota import Limits, QuotaMode
 from stanchion.simulator.timing import Timing
@@ -32,7 +33,8 @@ class SimulatorOptions:
     `key_limits`: of single keys, before those of a model. `faults`: text forms, objects or `Fault`s, see
     `stanchion.simulator.faults`. `keys`: if given, others get 401.
     `strict_models`: names that are not in `models` get 404. `nondeterministic`: a new text for every call.
-    `log_capacity`: how many calls the log keeps. `max_body_bytes`: larger requests get 413.
+    `log_capacity`: how many calls the log keeps. `max_body_bytes`: larger requests get 413, except uploads of files,
+    which may have `max_file_bytes`. `batches`, `batch_faults`: see `stanchion.simulator.batch_options`.
     """
 
     host: str = "127.0.0.1"
@@ -52,3 +54,6 @@ class SimulatorOptions:
     organization: str = "org-simulator"
     log_capacity: int = 20_000
     max_body_bytes: int = 64 * 1024 * 1024
+    max_file_bytes: int = 512 * 1024 * 1024
+    batches: BatchOptions = field(default_factory=BatchOptions)
+    batch_faults: tuple[BatchFault | str | dict[str, object], ...] = ()

@@ -11,6 +11,7 @@ from typing import cast
 
 from stanchion.simulator import admin
 from stanchion.simulator.attempt import ENDPOINTS, Attempt
+from stanchion.simulator.batches import Batches
 from stanchion.simulator.errors import ApiError, code_error
 from stanchion.simulator.exchange import Exchange
 from stanchion.simulator.keys import refuse
@@ -18,19 +19,22 @@ from stanchion.simulator.log import KEPT_HEADERS, CallRecord, fingerprint
 from stanchion.simulator.models import model_json, models_json
 from stanchion.simulator.state import State
 
+_OF_BATCHES = ("/v1/files", "/v1/batches")
+
 
 class Provider:
     """The way in: `serve`."""
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self.batches = Batches(state)
 
     def serve(self, exchange: Exchange) -> None:
         """Answer one request, now or by a sender that goes on."""
         request = exchange.request
         path = request.path
         if path.startswith("/_sim/") or not path.startswith("/v1/"):
-            admin.serve(self._state, exchange)
+            admin.serve(self._state, exchange, self.batches)
             return
         serial = self._state.calls.next_id()
         record = self._record(exchange, serial)
@@ -39,6 +43,9 @@ class Provider:
         began = time.perf_counter()
         try:
             self._authorize(request.header("authorization"), record, lists=path == "/v1/models")
+            if path.startswith(_OF_BATCHES):
+                self.batches.serve(exchange, record, began)
+                return
             endpoint = ENDPOINTS.get(path)
             if endpoint is None:
                 self._models(exchange, path)

@@ -19,12 +19,16 @@ _TOO_DEEP = 24
 
 
 class SchemaFiller:
-    """Fills one schema; `words` feed the strings, so that they refer to the question."""
+    """Fills one schema; `words` feed the strings, so that they refer to the question.
 
-    def __init__(self, root: JsonObject, source: random.Random, words: list[str]) -> None:
+    Of an enum it takes the value that `asked` names most often, so that a classification can be checked.
+    """
+
+    def __init__(self, root: JsonObject, source: random.Random, words: list[str], asked: str = "") -> None:
         self._root = root
         self._random = source
         self._words = words or ["sample"]
+        self._asked = asked.lower()
 
     def value(self) -> Json:
         """A value for the whole schema."""
@@ -38,7 +42,7 @@ class SchemaFiller:
             return schema["const"]
         enum = schema.get("enum")
         if isinstance(enum, list) and enum:
-            return self._random.choice(enum)
+            return self._named_most(enum) or self._random.choice(enum)
         for union in ("anyOf", "oneOf"):
             options = schema.get(union)
             if isinstance(options, list) and options:
@@ -58,6 +62,19 @@ class SchemaFiller:
         if kind == "null":
             return None
         return self._text(schema, name)
+
+    def _named_most(self, values: list[Json]) -> str | None:
+        """The text that the question names most often, the first of several; None if it names none."""
+        best, most = None, 0
+        for value in values:
+            if isinstance(value, str) and value:
+                low = value.lower()
+                times = self._asked.count(low) + (
+                    self._asked.count(low.replace("_", " ")) if "_" in low else 0
+                )
+                if times > most:
+                    best, most = value, times
+        return best
 
     def _resolved(self, schema: JsonObject) -> JsonObject:
         """The schema with its $ref followed and its allOf merged."""

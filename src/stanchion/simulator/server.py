@@ -8,6 +8,8 @@ import errno
 from types import TracebackType
 
 from stanchion.simulator import tokens
+from stanchion.simulator.batch_object import Batch
+from stanchion.simulator.batch_options import BatchFaultPlan
 from stanchion.simulator.connection import Connection
 from stanchion.simulator.faults import FaultPlan
 from stanchion.simulator.keys import KeyTable
@@ -69,6 +71,7 @@ class Simulator:
         if self._server is not None:
             self._server.close()
             self._server = None
+        self._provider.batches.aclose()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._idle()
@@ -109,6 +112,16 @@ class Simulator:
         return self._state.faults
 
     @property
+    def batches(self) -> list[Batch]:
+        """The batches, the oldest first."""
+        return self._provider.batches.all()
+
+    @property
+    def batch_faults(self) -> BatchFaultPlan:
+        """What goes wrong with the next batches."""
+        return self._state.batch_faults
+
+    @property
     def quota(self) -> Quota:
         """The accounts."""
         return self._state.quota
@@ -143,4 +156,8 @@ class Simulator:
         await idle.wait()
 
     def _connect(self) -> Connection:
-        return Connection(self._provider.serve, self._connections, self.options.max_body_bytes)
+        return Connection(self._provider.serve, self._connections, self._body_most)
+
+    def _body_most(self, target: bytes) -> int:
+        uploads = target.startswith(b"/v1/files")
+        return self.options.max_file_bytes if uploads else self.options.max_body_bytes

@@ -143,6 +143,7 @@ class ChatRequest(msgspec.Struct):
     tool_choice: str | ToolChoice | None = None
     parallel_tool_calls: bool | None = True
     response_format: ResponseFormat | None = None
+    service_tier: str | None = None
 
     def stops(self) -> list[str]:
         """The stop sequences as a list."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from stanchion.simulator.batch_options import BatchFaultPlan
 from stanchion.simulator.faults import FaultPlan
+from stanchion.simulator.files import FileStore
 from stanchion.simulator.keys import KeyTable
 from stanchion.simulator.log import CallLog, CallRecord
 from stanchion.simulator.options import SimulatorOptions
@@ -29,6 +31,8 @@ class State:
         )
         self.cache = PromptCache()
         self.keys = KeyTable()
+        self.files = FileStore()
+        self.batch_faults = BatchFaultPlan(options.batch_faults)
         self.open_streams = 0
         self.open_connections = open_connections
 

@@ -54,7 +54,7 @@ def plan_calls(
 
 def fill(schema: LooseObject, asked: str, source: random.Random) -> Json:
     """A value for a schema, its strings from the words of the question."""
-    return SchemaFiller(cast("JsonObject", schema), source, _WORD.findall(asked)[:40]).value()
+    return SchemaFiller(cast("JsonObject", schema), source, _WORD.findall(asked)[:40], asked).value()
 
 
 def _planned(spec: FunctionSpec, asked: str, source: random.Random) -> PlannedCall:

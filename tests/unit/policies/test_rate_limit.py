@@ -8,6 +8,7 @@ import pytest
 
 from stanchion.core.call import Body, Call, Operation
 from stanchion.core.errors import Cut, NotYet, Refused, Sent, StanchionError
+from stanchion.core.rates import Level
 from stanchion.core.reply import End, Reply
 from stanchion.core.service import stack
 from stanchion.observe.metrics import Metrics
@@ -49,6 +50,7 @@ async def test_without_room_a_call_is_told_when_and_the_provider_is_not_asked() 
     assert caught.value.wait_s == pytest.approx(60.0, abs=0.5)
     assert limit.ready_in(now(), chat_call()) == caught.value.wait_s
     assert (len(provider.calls), limit.fill(), limit.text()) == (2, 1.0, "requests 0/2 a minute")
+    assert limit.levels() == [Level("requests", 0, 2, 60.0)]
     await asyncio.sleep(caught.value.wait_s)
     await read(await service(chat_call()))
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stanchion.simulator.schema import SchemaFiller
+from stanchion.simulator.shapes import Json, JsonObject
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -140,3 +141,15 @@ def nested(inner):
 def test_any_schema_of_the_known_words_is_satisfied(schema, seed):
     value = SchemaFiller(schema, random.Random(seed), ["order"]).value()
     jsonschema.Draft202012Validator(schema).validate(value)
+
+
+def test_of_an_enum_the_value_is_taken_that_the_question_names_most_often() -> None:
+    kinds: JsonObject = {"enum": ["rental_car", "bus", "flight"]}
+
+    def said(asked: str, seed: int = 1) -> Json:
+        return SchemaFiller(kinds, random.Random(seed), [], asked).value()
+
+    assert said("A flight, or the bus? No flight.") == "flight"
+    assert said("I need a Rental Car") == "rental_car"
+    assert said("the bus or a flight") == "bus"
+    assert {str(said("neither", seed)) for seed in range(50)} == {"rental_car", "bus", "flight"}

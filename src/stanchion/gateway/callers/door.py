@@ -38,6 +38,16 @@ class Admitted(msgspec.Struct, frozen=True):
     known: Known | None
     everyone: Standing | None  # what counts for all, where anything does
 
+    @property
+    def owner(self) -> str:
+        """Name the caller; "" is nobody in particular."""
+        return self.known.caller.name if self.known is not None else ""
+
+    @property
+    def key_name(self) -> str:
+        """Return the public part of the key; "" without one."""
+        return self.known.key.name if self.known is not None else ""
+
     def sign(self, call: Call) -> Call:
         """Return the call with who makes it.  Raises NotAllowed if that one may not ask this model."""
         known = self.known
@@ -95,6 +105,24 @@ class Door:
         known = _find(index, text)
         address = self.address(headers, peer) if known.key.scopes.networks else peer
         fault = fault_of(known.key, self._wall(), operation=operation.path, address=address)
+        if fault is not None:
+            raise refusal(known, fault)
+        return Admitted(known, None)
+
+    def again(self, key_name: str, operation: Operation) -> Admitted:
+        """Let the owner of a job in once more, by the public part of its key.  Raises as `admit`.
+
+        The address was checked when the job was given.
+        """
+        index = self._watch.index if self._watch is not None else None
+        if not key_name:
+            return Admitted(None, index.everyone) if index is not None and index.everyone.levels else ANYBODY
+        known = index.named(key_name) if index is not None else None
+        if known is None:
+            raise Unavailable("the key of this job is not known here now", code="callers_unknown")
+        scopes = msgspec.structs.replace(known.key.scopes, networks=())
+        key = msgspec.structs.replace(known.key, scopes=scopes)
+        fault = fault_of(key, self._wall(), operation=operation.path, address="")
         if fault is not None:
             raise refusal(known, fault)
         return Admitted(known, None)

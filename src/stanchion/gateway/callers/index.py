@@ -47,6 +47,10 @@ class CallerIndex:
         stored = known.key.digest if known is not None else bytes(len(digest))
         return known if hmac.compare_digest(digest, stored) else None
 
+    def named(self, name: str) -> Known | None:
+        """Return what is known of a key by its public part, for what it was admitted to before."""
+        return self._keys.get(name)
+
     def _known(
         self, key: CallerKey, caller: Caller, teams: dict[str, Team], everyone: tuple[Level, ...]
     ) -> Known:

@@ -16,7 +16,7 @@ from functools import partial
 from stanchion.core.call import Call, Operation
 from stanchion.core.clock import Clock
 from stanchion.core.errors import CallerError, NotYet, Refused, Sent, UpstreamError
-from stanchion.core.rates import Rate
+from stanchion.core.rates import Level, Rate
 from stanchion.core.reply import End, Reply
 from stanchion.core.service import Service
 from stanchion.observe.metrics import Metrics
@@ -25,6 +25,7 @@ from stanchion.policies.rate_limit.together import Together
 from stanchion.rules.calm import Calm
 from stanchion.rules.charge import IMAGE_TOKENS, charge
 from stanchion.rules.quota import Mirror, Ticket
+from stanchion.rules.refusals import NO_CAPACITY
 from stanchion.wire.ratelimit_headers import RateReader, read_rates
 from stanchion.wire.ratelimit_words import read_refusal
 
@@ -83,6 +84,10 @@ class RateLimit:
     def text(self) -> str:
         """Say what is left of each limit."""
         return self._made.text(self._clock.now()) if self._made is not None else ""
+
+    def levels(self) -> list[Level]:
+        """Say how full each limit is."""
+        return self._made.levels(self._clock.now()) if self._made is not None else []
 
     def watch(self, wake: Callable[[], None]) -> None:
         """Call `wake` when there may be room earlier than `ready_in` said."""
@@ -193,7 +198,7 @@ class RateLimit:
         """Say whether the mirror knows now why the call was refused, and when it will not be."""
         understood = False
         now = self._clock.now()
-        if error.sent is Sent.NOT_SENT or error.permanent:
+        if error.sent is Sent.NOT_SENT or error.permanent or error.code in NO_CAPACITY:
             mirror.unsent(ticket)
         elif error.upstream_status == 429:
             self._refusals.inc()

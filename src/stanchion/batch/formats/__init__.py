@@ -1,0 +1,1 @@
+"""How answers are written: as OpenAI's batch lines, or beside the columns of their rows."""

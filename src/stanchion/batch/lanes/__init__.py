@@ -1,0 +1,1 @@
+"""The ways a job's requests can go: at once, or through what a provider sells cheaper."""

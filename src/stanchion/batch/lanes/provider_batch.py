@@ -1,0 +1,286 @@
+"""The batch lane: requests go to the provider's Batch API, at half the price, and come back within a day.
+
+All rows are written to the disk as parts at once; each part then has a life of its own (`part_run.py`).  Of a part
+that has ended every answer counts, also of one that expired or was cancelled.  What was not answered goes back to the
+next lane, or into another batch where the deadline leaves the time for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from contextlib import aclosing
+from pathlib import Path
+
+from stanchion.batch.lanes.lane import Cap, Item, Work
+from stanchion.batch.lanes.part_answers import PartAnswers, Told
+from stanchion.batch.lanes.part_intake import Intake, divide
+from stanchion.batch.lanes.part_run import BatchLaneOptions, GivenUp, PartRun
+from stanchion.batch.lanes.parts import Part, PartFolder, PartWriter, new_part, with_model
+from stanchion.batch.lanes.places import Places
+from stanchion.batch.lanes.room import is_full
+from stanchion.core.call import Operation
+from stanchion.engine.batch_place import BatchPlace
+from stanchion.engine.engine import Engine
+from stanchion.observe.logs import log_event
+from stanchion.wire.batch import BatchObject
+
+log = logging.getLogger(__name__)
+_TAKEN = 1000  # items taken at once
+_UPLOADS = 2  # at once
+_MENDED_MOST = 20  # times a part is made anew: halved, or without lines the provider does not take
+
+
+class BatchLane:
+    """A `Lane` over the Batch API of the providers that have one."""
+
+    name = "batch"
+
+    def __init__(
+        self,
+        engine: Engine,
+        journal: Path,
+        options: BatchLaneOptions | None = None,
+        *,
+        cap: Cap | None = None,
+    ) -> None:
+        """`journal` is the job's folder: the parts are kept in it."""
+        self._engine = engine
+        self._folder = PartFolder(journal)
+        self._options = options or BatchLaneOptions()
+        self._cap = cap
+        self._places = Places(engine)
+        self._intake = Intake(self._folder, self._places.of, self._places.tokens_most)
+        self._older: dict[bytes, str] = {}  # rows of parts that an earlier run began, not asked for yet
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.seen: dict[str, BatchObject] = {}  # the batches that run, as they were when last looked at
+
+    async def run(self, work: Work) -> None:
+        """Do work until there is none.  A job that stops leaves its batches running: the next run finds them."""
+        self._work = work
+        self._uploads = asyncio.Semaphore(_UPLOADS)
+        self._ended = asyncio.Event()
+        parts = await asyncio.to_thread(self._folder.load)
+        for part in parts:
+            keys = await asyncio.to_thread(self._folder.keys, part)
+            self._older.update(dict.fromkeys(keys, part.id))
+        wanted: dict[str, set[bytes]] = {part.id: set() for part in parts}
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            watch = group.create_task(self._watch())
+            try:
+                await self._take_all(wanted)
+                if not work.stopping:
+                    for part in parts:
+                        self._spawn(self._live(part, wanted[part.id]))
+                    self._intake.flush()
+                    self._close_full()
+                while self._tasks:
+                    await asyncio.wait(set(self._tasks))  # each part's life is bounded
+            finally:
+                watch.cancel()
+                self._intake.drop()
+
+    async def _watch(self) -> None:
+        """Let go of the parts when the job is to stop: what was sent is found again."""
+        await self._work.until_stopped()
+        for task in tuple(self._tasks):
+            task.cancel()
+
+    # --- in -------------------------------------------------------------------------------------------
+
+    async def _take_all(self, wanted: dict[str, set[bytes]]) -> None:
+        while items := await self._work.take(_TAKEN):
+            for item in items:
+                older = self._older.pop(item.key, None)
+                if older is not None:
+                    wanted[older].add(item.key)
+                    if self._cap is not None:
+                        self._cap.admit(item)  # it was sent already: held where there is room for it
+                elif not await self._admit(item):
+                    return
+                elif self._is_late() or not self._intake.put(item):
+                    self._back(item)
+            await asyncio.to_thread(self._intake.write)
+            self._close_full()
+
+    async def _admit(self, item: Item) -> bool:
+        """Hold the money for a row; False if there is none left, and none comes back."""
+        while self._cap is not None and not self._cap.admit(item):
+            self._intake.flush()
+            self._close_full()
+            if not self._tasks:
+                self._work.back(item)
+                self._work.capped()
+                return False
+            self._ended.clear()
+            await self._ended.wait()  # the end of a part, whose life is bounded
+        return not self._work.stopping
+
+    def _close_full(self) -> None:
+        full, self._intake.full = self._intake.full, []
+        for writer in full:
+            self._spawn(self._live_new(writer))
+
+    def _spawn(self, job: Coroutine[object, object, None]) -> None:
+        task = self._group.create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._ended.set()
+
+    def _back(self, item: Item) -> None:
+        if self._cap is not None:
+            self._cap.settle(item, None)
+        self._work.back(item)
+
+    # --- the life of a part ---------------------------------------------------------------------------
+
+    async def _live_new(self, writer: PartWriter) -> None:
+        await asyncio.to_thread(writer.close)
+        await self._live(writer.part, None)
+
+    async def _live(self, part: Part, wanted: set[bytes] | None) -> None:
+        """Do a part; `wanted` are the rows of it that the job still asks for, None is all."""
+        place = self._places.again(part)
+        if place is None:
+            log_event(log, logging.WARNING, "batch.given_up", part=part.id, why="no Batch API any more")
+            await self._end(part, None, None, wanted)
+            return
+        run = PartRun(self._folder, part, place, self._places.api(part, place), self._options, self.seen)
+        try:
+            batch = await self._ask(part, place, run)
+            if batch.status == "failed" and await self._divide(part, place, batch, wanted):
+                return
+            await self._end(part, run, batch, wanted)
+        except GivenUp as error:
+            log_event(log, logging.WARNING, "batch.given_up", part=part.id, why=str(error))
+            await self._end(part, None, None, wanted)
+        finally:
+            self.seen.pop(part.id, None)
+
+    async def _ask(self, part: Part, place: BatchPlace, run: PartRun) -> BatchObject:
+        """Send a part and wait until its batch has ended.  Raises GivenUp."""
+        room, failed = self._places.room(place, run.api), 0
+        while True:
+            if part.stage == "created":
+                room.used += part.tokens  # it is there already
+            else:
+                await run.enter(room)
+            try:
+                await run.send(self._uploads)
+                batch = await run.ended()
+            finally:
+                room.leave(part.tokens)
+            if batch.status != "failed" or not is_full(batch.faults):
+                return batch
+            room.learn(batch.faults, part.tokens)
+            if part.tokens > room.most and part.rows > 1 and part.mended < _MENDED_MOST:
+                return batch
+            failed += 1
+            await run.again(failed)
+
+    async def _divide(
+        self, part: Part, place: BatchPlace, batch: BatchObject, wanted: set[bytes] | None
+    ) -> bool:
+        """Make a part anew that the provider did not take: in halves, or without the lines it names."""
+        lines = frozenset(each.line for each in batch.faults if each.line)
+        full = is_full(batch.faults)
+        if part.mended >= _MENDED_MOST or not (full or lines):
+            return False
+        if lines and not full:
+            log_event(log, logging.WARNING, "batch.lines_refused", part=part.id, lines=len(lines))
+            wanted = await self._give_back(part, lines, wanted)
+        without = frozenset[int]() if full else lines
+        operation = _operation(part)
+        made = await asyncio.to_thread(
+            lambda: divide(self._folder, part, place.url(operation), without=without)
+        )
+        for writer in made:
+            await asyncio.to_thread(writer.close)
+        await asyncio.to_thread(self._folder.remove, part)
+        for writer in made:
+            self._spawn(self._live(writer.part, wanted))
+        return True
+
+    async def _give_back(self, part: Part, lines: frozenset[int], wanted: set[bytes] | None) -> set[bytes]:
+        """Let the next lane ask the rows of these lines; return the keys of the others."""
+        places = await asyncio.to_thread(self._folder.places, part)
+        kept = set(places if wanted is None else wanted)
+        named = {key: place for number, (key, place) in enumerate(places.items(), 1) if number in lines}
+        gone = {key: place for key, place in named.items() if key in kept}
+        for item in await asyncio.to_thread(lambda: list(self._folder.items(part, gone))):
+            self._back(item)
+        return kept - gone.keys()
+
+    async def _end(
+        self, part: Part, run: PartRun | None, batch: BatchObject | None, wanted: set[bytes] | None
+    ) -> None:
+        """Take what came of a part's rows; without a batch nothing did.  Raises GivenUp: it cannot be downloaded."""
+        files = list[Path]()
+        if run is not None and batch is not None:
+            out, err = self._folder.path(part, "out"), self._folder.path(part, "err")
+            if await run.fetch(batch.output_file_id, out):
+                files.append(out)
+            if await run.fetch(batch.error_file_id, err):
+                files.append(err)
+        answers = PartAnswers(self._folder, part, self._places.again(part))
+        await answers.begin(wanted)
+        again = self._again(part) if batch is not None else None
+        async with aclosing(answers.read(files)) as pages:
+            async for page in pages:
+                self._tell(page, again)
+                if self._work.crowded:
+                    await self._work.recorded()
+                if again is not None:
+                    await asyncio.to_thread(again.flush)
+        await self._work.recorded()
+        await self._leave(part, run, batch, again)
+
+    def _tell(self, page: list[Told], again: PartWriter | None) -> None:
+        for item, answer in page:
+            if answer is not None:
+                if self._cap is not None:
+                    self._cap.settle(item, answer)
+                self._work.done(item, answer)
+            elif again is not None:
+                again.add(item.key, item.number, with_model(item.request.body, again.model))
+            else:
+                self._back(item)
+
+    async def _leave(
+        self, part: Part, run: PartRun | None, batch: BatchObject | None, again: PartWriter | None
+    ) -> None:
+        """Let go of a part: everything of it is recorded, or written anew."""
+        if again is not None and again.part.rows:
+            await asyncio.to_thread(again.close)
+        elif again is not None:
+            await asyncio.to_thread(again.drop)
+            again = None
+        await asyncio.to_thread(self._folder.remove, part)
+        self._ended.set()
+        if again is not None:
+            self._spawn(self._live(again.part, None))
+        if run is not None and batch is not None:
+            await run.tidy(batch)
+
+    def _again(self, part: Part) -> PartWriter | None:
+        """Return where rows go that were not answered: into another batch, where there is time for one."""
+        options, place = self._options, self._places.again(part)
+        left_s = options.deadline_at - options.rescue_s - time.time()
+        if place is None or part.tries >= options.tries or left_s < options.window_s:
+            return None
+        again = new_part(part.place, _operation(part), part.asked, tries=part.tries + 1, replaces=part.id)
+        return PartWriter(self._folder, again, place.url(_operation(part)))
+
+    def _is_late(self) -> bool:
+        options = self._options
+        return options.deadline_at > 0 and time.time() >= options.deadline_at - options.rescue_s
+
+
+def _operation(part: Part) -> Operation:
+    return next(each for each in Operation if each.path == part.operation)

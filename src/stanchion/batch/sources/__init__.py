@@ -1,0 +1,1 @@
+"""Where rows come from: a source gives pages of raw lines, and knows nothing of what they ask."""

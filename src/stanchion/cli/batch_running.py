@@ -1,0 +1,113 @@
+"""A job that runs: the engine under it, the signals that stop it, the display beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Generator
+
+import msgspec
+
+from stanchion.batch.job import Ended, Job
+from stanchion.batch.lanes.choice import LaneWish, lanes_of
+from stanchion.batch.parts import Parts, model_of
+from stanchion.batch.progress import Progress, Snapshot
+from stanchion.batch.run import Run
+from stanchion.batch.wanted import Wanted, write_whole
+from stanchion.cli.batch_display import Display
+from stanchion.cli.process import calm_collector, harden
+from stanchion.engine.config import Loaded
+from stanchion.engine.engine import Engine
+from stanchion.engine.spread_outcome import SpreadOptions
+
+PROGRESS_FILE = "progress.json"  # beside the journal, for `status` and for whoever looks from outside
+_KEPT_EVERY_S = 2.0
+
+
+def run_job(loaded: Loaded, wanted: Wanted, parts: Parts, display: Display) -> tuple[Ended, Snapshot]:
+    """Run a job to its end.  Raises StanchionError, OSError."""
+    harden()
+    calm_collector()
+    try:
+        import uvloop  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return asyncio.run(_run(loaded, wanted, parts, display))
+    return uvloop.run(_run(loaded, wanted, parts, display))
+
+
+async def _run(loaded: Loaded, wanted: Wanted, parts: Parts, display: Display) -> tuple[Ended, Snapshot]:
+    async with Engine(loaded) as engine:
+        options = SpreadOptions(most=wanted.concurrency, attempts=wanted.attempts)
+        wish = LaneWish(wanted.lane, wanted.deadline_s or None, model_of(parts))
+        lanes = lanes_of(engine, wanted.folder, wish, options, parts.cap)
+        job = Job(
+            parts.source,
+            parts.form,
+            parts.outputs,
+            lanes,
+            wanted.folder,
+            cap=parts.cap,
+            check=parts.check,
+            retry_failed=wanted.retry_failed,
+        )
+        running = Run(job)
+        progress = Progress(running.facts, engine, lanes=lanes, cap_micro_usd=wanted.max_cost_micro_usd)
+        with display, _stopped_by_signals(running):
+            shown = engine.spawn(_show(progress, display, wanted))
+            try:
+                ended = await running.run()
+            except asyncio.CancelledError:
+                ended = Ended(running.facts, "interrupted")
+            finally:
+                shown.cancel()
+            done = not ended.stopped and not ended.undone
+            last = msgspec.structs.replace(progress.snapshot(), stage="done" if done else "stopped")
+            display.show(last)
+        _keep(wanted, last)
+        return ended, last
+
+
+async def _show(progress: Progress, display: Display, wanted: Wanted) -> None:
+    """Show and keep how it stands, until cancelled."""
+    loop = asyncio.get_running_loop()
+    kept_at = -1e9
+    shown_at = loop.time() if display.every_s > _KEPT_EVERY_S else kept_at  # a log needs no line of nothing
+    every_s = min(display.every_s, _KEPT_EVERY_S)
+    while True:
+        snapshot, now = progress.snapshot(), loop.time()
+        if now - shown_at >= display.every_s * 0.99:
+            display.show(snapshot)
+            shown_at = now
+        if now - kept_at >= _KEPT_EVERY_S * 0.99:
+            await asyncio.to_thread(_keep, wanted, snapshot)
+            kept_at = now
+        await asyncio.sleep(every_s)
+
+
+def _keep(wanted: Wanted, snapshot: Snapshot) -> None:
+    with contextlib.suppress(OSError):  # a full disk: the journal says so, and better
+        write_whole(wanted.folder / PROGRESS_FILE, msgspec.json.encode(snapshot) + b"\n")
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(running: Run) -> Generator[None]:
+    """Let Ctrl-C and SIGTERM end the job after what is in flight; a second one ends it at once."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None  # noqa: S101 - it runs
+
+    def stop() -> None:
+        if running.stopped:
+            task.cancel()
+        running.stop()
+
+    names = (signal.SIGINT, signal.SIGTERM)
+    for each in names:
+        with contextlib.suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(each, stop)
+    try:
+        yield
+    finally:
+        for each in names:
+            with contextlib.suppress(NotImplementedError):
+                loop.remove_signal_handler(each)
