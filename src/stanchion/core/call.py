@@ -48,10 +48,11 @@ class Body:
     so such a body goes out as it was understood (the last of the twins).
     """
 
-    __slots__ = ("_raw", "fields")
+    __slots__ = ("_raw", "charged", "fields")
 
     def __init__(self, fields: Mapping[str, Any], raw: bytes | None = None) -> None:
         self.fields = fields
+        self.charged = -1  # tokens that admission charges for it, once rules/charge.py was asked
         self._raw = raw
 
     @classmethod

@@ -33,7 +33,7 @@ from stanchion.core.service import Service
 from stanchion.core.trail import Trail
 from stanchion.observe.metrics import Metrics
 from stanchion.rules.caller_limits import cost_s, say_limit
-from stanchion.rules.charge import charge
+from stanchion.rules.charge import charge_of
 from stanchion.rules.meter import NEAR_S
 from stanchion.stores.admission import Admissions, Part
 from stanchion.stores.dues import Dues
@@ -200,7 +200,7 @@ class CallerLimits:
     def _tokens(self, call: Call, metered: Sequence[_Bound]) -> int:
         """Return what is reserved.  Raises LimitReached for a call that never fits."""
         fields = call.body.fields
-        asked = charge(fields)
+        asked = charge_of(call.body)
         for bound in metered:
             if bound.of_tokens and asked > bound.limit.most:
                 self._refused.of(_kind(bound), "tokens").inc()

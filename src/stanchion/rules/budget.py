@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import msgspec
 
-from stanchion.core.call import Operation
+from stanchion.core.call import Body, Operation
 from stanchion.core.usage import Usage
-from stanchion.rules.charge import charge
+from stanchion.rules.charge import charge_of
 from stanchion.rules.pricing import MILLION, Price
 
 _encode = msgspec.json.Encoder().encode
@@ -59,8 +59,9 @@ def bound_of(prices: Sequence[Price], prompt: int, tier: str = "") -> Bound:
     return Bound(most_input, most_output)
 
 
-def size_of(operation: Operation, fields: Mapping[str, Any]) -> Size:
+def size_of(operation: Operation, body: Body) -> Size:
     """Return how large a call is."""
+    fields = body.fields
     limits = _LIMITS.get(operation, _NONE)
     answers = 0
     if limits:
@@ -74,7 +75,7 @@ def size_of(operation: Operation, fields: Mapping[str, Any]) -> Size:
         most = fields.get(name)
         if isinstance(most, int) and most >= 0 and (said is None or most > said):
             said = most
-    return Size(prompt_tokens(fields), said, answers, limits)
+    return Size(prompt_tokens(body), said, answers, limits)
 
 
 def limited(fields: Mapping[str, Any], limits: Sequence[str], most: int) -> dict[str, int]:
@@ -83,20 +84,22 @@ def limited(fields: Mapping[str, Any], limits: Sequence[str], most: int) -> dict
     return {name: min(most, fields[name]) if isinstance(fields.get(name), int) else most for name in there}
 
 
-def prompt_tokens(fields: Mapping[str, Any]) -> int:
+def prompt_tokens(body: Body) -> int:
     """Return about how many tokens the prompt has, rather too many than too few.
 
     Four characters a token (rules/charge.py) is what a provider's admission reckons with.  Of Latin letters a token
     holds three to five, of digits three, of other letters one or two; and each message is framed by three or four.
     """
+    fields = body.fields
     messages = fields.get("messages")
-    tokens = charge(fields)
+    tokens = charge_of(body)
     tokens += tokens // 3 + _FRAME
     if isinstance(messages, list):
         found = cast("list[Any]", messages)
         tokens += _FRAME * len(found)
         for each in found:
-            content = cast("dict[str, Any]", each).get("content") if isinstance(each, dict) else None
+            message: Any = each  # a cast is a call, and this runs for each message
+            content = message.get("content") if isinstance(each, dict) else None
             if not isinstance(content, str) or not content.isascii():  # nearly never
                 tokens += _more(content)
     else:

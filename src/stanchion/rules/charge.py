@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, cast
 
+from stanchion.core.call import Body
+
 IMAGE_TOKENS = 765
 _TEXTS = ("input", "prompt", "instructions")
 
@@ -31,10 +33,18 @@ def charge(fields: Mapping[str, Any], *, reserves_output: bool = False) -> int:
     return tokens
 
 
+def charge_of(body: Body) -> int:
+    """Return the same for a body, which is weighed once however many ask."""
+    if body.charged < 0:
+        body.charged = charge(body.fields)
+    return body.charged
+
+
 def _messages(messages: list[Any]) -> tuple[int, int, int]:
     chars = images = 0
     for message in messages:
-        content = cast("dict[str, Any]", message).get("content") if isinstance(message, dict) else None
+        found: Any = message  # a cast is a call, and this runs for each message
+        content = found.get("content") if isinstance(message, dict) else None
         if isinstance(content, str):  # nearly always
             chars += len(content)
         elif isinstance(content, list):

@@ -206,6 +206,15 @@ def test_a_line_that_could_not_work_is_refused() -> None:
     assert "mine.open_most must be 0" in refused(PROVIDER + "open_most = -1")
 
 
+def test_a_hedge_that_could_not_work_is_refused() -> None:
+    assert "hedge.quantile is 1.0: it must be less than 1" in refused("[hedge]\nquantile = 1.0")
+    assert "hedge.extra_most is 5.0: it is a part" in refused("[hedge]\nextra_most = 5")
+    assert "hedge.fill_most is 80.0: it is a part" in refused("[hedge]\nfill_most = 80")
+    assert "hedge.least_samples is 0: it must be more than 0" in refused("[hedge]\nleast_samples = 0")
+    route = PROVIDER + "[routes.r]\nbalance = 'mine/m'\n[routes.r.hedge]\n"
+    assert "routes.r.hedge.quantile is 1.0" in refused(route + "quantile = 1.0")
+
+
 def test_a_route_says_only_what_differs() -> None:
     text = (
         PROVIDER

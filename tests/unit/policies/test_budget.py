@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from stanchion.core.call import Call, Operation
+from stanchion.core.call import Body, Call, Operation
 from stanchion.core.errors import BudgetExceeded, InvalidCall, Unavailable
 from stanchion.core.reply import Reply
 from stanchion.core.service import Service
@@ -354,7 +354,9 @@ async def test_chunks_of_many_tokens_count_as_many() -> None:
 def test_text_in_other_letters_counts_as_more_than_a_token_for_four() -> None:
     from stanchion.rules.budget import prompt_tokens
 
-    latin = prompt_tokens({"messages": [{"role": "user", "content": "a" * 400}]})
-    han = prompt_tokens({"messages": [{"role": "user", "content": [{"type": "text", "text": "中" * 400}]}]})
+    latin = prompt_tokens(Body({"messages": [{"role": "user", "content": "a" * 400}]}))
+    han = prompt_tokens(
+        Body({"messages": [{"role": "user", "content": [{"type": "text", "text": "中" * 400}]}]})
+    )
     assert (latin, han) == (102 + 34 + 6, 102 + 34 + 6 + 200)
-    assert prompt_tokens({"messages": [], "tools": [{"a": "b" * 391}]}) == 1 + 3 + 100
+    assert prompt_tokens(Body({"messages": [], "tools": [{"a": "b" * 391}]})) == 1 + 3 + 100

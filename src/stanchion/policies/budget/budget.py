@@ -79,7 +79,7 @@ class Budget:
 
     async def _kept(self, call: Call, service: Service, accounts: Sequence[Account]) -> Reply:
         fields = call.body.fields
-        size = size_of(call.operation, fields)
+        size = size_of(call.operation, call.body)
         bound = self._bounds.get(call.model)
         if bound is None or "service_tier" in fields:
             bound = self._bound(call, size.prompt, _tier(fields))

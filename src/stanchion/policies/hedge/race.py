@@ -233,13 +233,13 @@ class Race:
         return self._owner.learned.of((place, call.operation.path, call.stream), attempt.started_at)
 
     def _learn_left(self, attempt: Attempt | None) -> None:
-        """Learn from an attempt that was left before its first chunk: it would have taken longer than it had."""
+        """Learn from an attempt that was left before its first chunk: it was late, and nobody knows how late."""
         if attempt is None:
             return
         now, latency = self._owner.clock.now(), self._latency(attempt)
         seconds = now - attempt.started_at
         if seconds >= latency.quantile(self._options.quantile):  # of others nothing is known
-            latency.add(seconds, now)
+            latency.add(math.inf, now)
 
     def _said(self, outcome: str) -> None:
         """Count what became of a second attempt; one that was never sent is none."""

@@ -23,7 +23,7 @@ from stanchion.observe.metrics import Metrics
 from stanchion.policies.rate_limit.options import NO_QUOTA, Quota, RateLimitOptions, SharedLimits
 from stanchion.policies.rate_limit.together import Together
 from stanchion.rules.calm import Calm
-from stanchion.rules.charge import IMAGE_TOKENS, charge
+from stanchion.rules.charge import IMAGE_TOKENS, charge, charge_of
 from stanchion.rules.quota import Mirror, Ticket
 from stanchion.rules.refusals import NO_CAPACITY
 from stanchion.wire.ratelimit_headers import RateReader, read_rates
@@ -251,7 +251,10 @@ class RateLimit:
         if not mirror.wants_charge:
             return 1
         if self._weighed[0] != call.id:
-            tokens = charge(call.body.fields, reserves_output=self._quota.reserves_output)
+            body = call.body
+            tokens = (
+                charge(body.fields, reserves_output=True) if self._quota.reserves_output else charge_of(body)
+            )
             self._weighed = (call.id, tokens)
         return self._weighed[1]
 
