@@ -67,7 +67,7 @@ async def late_answer(call: Call) -> Reply:
 class InProcess:
     """An endpoint with a quota that is never used up, or with places, and no network."""
 
-    name, in_flight, last_failure = "bench/m", 0, ""
+    name, key, in_flight, last_failure = "bench/m", "bench", 0, ""
 
     def __init__(self, clock: Clock, *, places: int, service: Service = answer) -> None:
         self._places = Places(places)
