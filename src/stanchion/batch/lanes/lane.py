@@ -93,6 +93,11 @@ class Lane(Protocol):
 class Cap(Protocol):
     """What may be spent."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether more may be admitted soon, though nothing in flight gives anything back: ask again."""
+        ...
+
     def begin(self, spent_micro_usd: int) -> None:
         """Begin with what was spent before."""
         ...

@@ -163,6 +163,7 @@ class PartWriter:
         self.flush()
         rows = self._folder.path(self.part, "rows").open("wb")
         rows.write(self._rows)
+        self._rows = bytearray()  # who wrote a part may be held as long as it lives
         for file in (self._form, rows):
             file.flush()
             os.fsync(file.fileno())

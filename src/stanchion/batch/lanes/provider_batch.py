@@ -29,6 +29,7 @@ from stanchion.wire.batch import BatchObject
 
 log = logging.getLogger(__name__)
 _TAKEN = 1000  # items taken at once
+_SOON_S = 0.1  # seconds between two looks at a cap that waits
 _UPLOADS = 2  # at once
 _MENDED_MOST = 20  # times a part is made anew: halved, or without lines the provider does not take
 
@@ -62,6 +63,7 @@ class BatchLane:
         self._work = work
         self._uploads = asyncio.Semaphore(_UPLOADS)
         self._ended = asyncio.Event()
+        self._reading = asyncio.Semaphore(1)  # a part's rows take 12 MB while its answers are read
         parts = await asyncio.to_thread(self._folder.load)
         for part in parts:
             keys = await asyncio.to_thread(self._folder.keys, part)
@@ -111,6 +113,9 @@ class BatchLane:
         while self._cap is not None and not self._cap.admit(item):
             self._intake.flush()
             self._close_full()
+            if self._cap.waits and not self._work.stopping:
+                await asyncio.sleep(_SOON_S)
+                continue
             if not self._tasks:
                 self._work.back(item)
                 self._work.capped()
@@ -228,6 +233,14 @@ class BatchLane:
                 files.append(out)
             if await run.fetch(batch.error_file_id, err):
                 files.append(err)
+        async with self._reading:
+            again = await self._read(part, batch, files, wanted)
+        await self._leave(part, run, batch, again)
+
+    async def _read(
+        self, part: Part, batch: BatchObject | None, files: list[Path], wanted: set[bytes] | None
+    ) -> PartWriter | None:
+        """Tell what the files say of each row; return where those are that go into another batch."""
         answers = PartAnswers(self._folder, part, self._places.again(part))
         await answers.begin(wanted)
         again = self._again(part) if batch is not None else None
@@ -239,7 +252,7 @@ class BatchLane:
                 if again is not None:
                     await asyncio.to_thread(again.flush)
         await self._work.recorded()
-        await self._leave(part, run, batch, again)
+        return again
 
     def _tell(self, page: list[Told], again: PartWriter | None) -> None:
         for item, answer in page:

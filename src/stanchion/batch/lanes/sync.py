@@ -116,6 +116,10 @@ class _Capped:
     def admit(self, item: Item) -> bool:
         return self._cap.admit(item)
 
+    @property
+    def waits(self) -> bool:
+        return self._cap.waits
+
     def tried(self, item: Item, call: Call, error: StanchionError | None) -> None:
         del error  # what a try used is known whether it was answered or not
         usage, cost = self._used((call.trail,))
