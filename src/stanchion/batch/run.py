@@ -7,6 +7,7 @@ the journal lacks.  Nothing but the journal outlives a run, and the output is ma
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator, Sequence
 from typing import Literal, cast
 
@@ -96,6 +97,9 @@ class Run:
         if self.stopped or self.undone:
             facts.stage = "ended"
             return Ended(facts, self.stopped, undone=len(self.undone))
+        if not self.job.writes:
+            facts.stage = "ended"
+            return Ended(facts)
         facts.stage = "writing"
         done = await asyncio.to_thread(write_outputs, self.job, self._key, self.journal)
         facts.stage = "ended"
@@ -121,36 +125,32 @@ class Run:
 
     def _missing(self, page: Page) -> list[Item]:
         """Return what of a page must be asked."""
-        found, facts = list[Item](), self.facts
-        content, key_of, recorded, handed = self.job.form.content, self._key, self.journal.find, self._open
-        number = page.first - 1
-        most = self.job.limit or float("inf")
-        bad, before = page.bad, 0
-        for line in page.lines:
-            number += 1
+        found, facts, form = list[Item](), self.facts, self.job.form
+        content, key_of, number_of = form.content, self._key, self.journal.number_of
+        most, bad = self.job.limit or math.inf, page.bad
+        read, wrong, before = facts.read, 0, 0
+        for number, line in enumerate(
+            page.lines, page.first
+        ):  # nearly all of a job that is taken up ends early here
             if not line and number not in bad:
                 continue
-            if facts.read >= most:
+            if read >= most:
                 break
-            facts.read += 1
-            if number in bad:
-                facts.bad += 1
-                continue
+            read += 1
             try:
                 key = key_of(content(line))
-                if recorded(key):
+                if number_of(key) >= 0:
                     before += 1
-                    continue
-                if key in handed:
+                elif number in bad:
+                    wrong += 1
+                elif key in self._open or self.journal.find(key):
                     facts.twins += 1
-                    continue
-                request = self.job.form.request(Row(number, line))
+                else:
+                    found.append(Item(key, number, form.request(Row(number, line))))
+                    self._open.add(key)
             except BadRow:
-                facts.bad += 1  # said where the output is written
-                continue
-            handed.add(key)
-            found.append(Item(key, number, request))
-        facts.before += before
+                wrong += 1  # said where the output is written
+        facts.read, facts.bad, facts.before = read, facts.bad + wrong, facts.before + before
         facts.asked += len(found)
         return found
 
