@@ -10,6 +10,8 @@ import click
 from rich.console import Console
 
 from benchmarks import (
+    batch,
+    batch_quota,
     cache,
     cancels,
     common_limits,
@@ -41,6 +43,10 @@ ROWS: dict[str, Callable[[Run], list[Row]]] = {
     "common-limits": common_limits.rows,
     "cache": cache.rows,
     "ledger": ledger.rows,
+    "batch": batch.speed,
+    "batch-many": batch.many,
+    "batch-resume": batch.resume,
+    "batch-quota": batch_quota.rows,
 }
 
 
