@@ -19,7 +19,6 @@ import msgspec
 
 from stanchion.batch.lanes.parts import Part, PartFolder
 from stanchion.batch.lanes.room import Room
-from stanchion.core.call import Operation
 from stanchion.core.errors import NotYet, Refused, Unavailable, UpstreamError
 from stanchion.engine.batch_place import BatchApi, BatchPlace, is_final
 from stanchion.observe.logs import log_event
@@ -163,7 +162,7 @@ class PartRun:
     async def _create(self, *, unsure: bool) -> BatchObject:
         """Begin the batch, or find the one that was begun."""
         part = self._part
-        url = self._place.url(_operation(part))
+        url = self._place.url(part.asks)
         failed = 0
         while True:
             try:
@@ -253,7 +252,3 @@ class PartRun:
 
     async def _save(self) -> None:
         await asyncio.to_thread(self._folder.save, self._part)
-
-
-def _operation(part: Part) -> Operation:
-    return next(each for each in Operation if each.path == part.operation)

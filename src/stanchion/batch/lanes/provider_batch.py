@@ -21,7 +21,6 @@ from stanchion.batch.lanes.part_run import BatchLaneOptions, GivenUp, PartRun
 from stanchion.batch.lanes.parts import Part, PartFolder, PartWriter, new_part, with_model
 from stanchion.batch.lanes.places import Places
 from stanchion.batch.lanes.room import is_full
-from stanchion.core.call import Operation
 from stanchion.engine.batch_place import BatchPlace
 from stanchion.engine.engine import Engine
 from stanchion.observe.logs import log_event
@@ -201,9 +200,8 @@ class BatchLane:
             log_event(log, logging.WARNING, "batch.lines_refused", part=part.id, lines=len(lines))
             wanted = await self._give_back(part, lines, wanted)
         without = frozenset[int]() if full else lines
-        operation = _operation(part)
         made = await asyncio.to_thread(
-            lambda: divide(self._folder, part, place.url(operation), without=without)
+            lambda: divide(self._folder, part, place.url(part.asks), without=without)
         )
         for writer in made:
             await asyncio.to_thread(writer.close)
@@ -246,7 +244,7 @@ class BatchLane:
         again = self._again(part) if batch is not None else None
         async with aclosing(answers.read(files)) as pages:
             async for page in pages:
-                self._tell(page, again)
+                self._tell(page, again, part)
                 if self._work.crowded:
                     await self._work.recorded()
                 if again is not None:
@@ -254,9 +252,12 @@ class BatchLane:
         await self._work.recorded()
         return again
 
-    def _tell(self, page: list[Told], again: PartWriter | None) -> None:
+    def _tell(self, page: list[Told], again: PartWriter | None, part: Part) -> None:
+        place, took_s = self._places.again(part), time.time() - part.created_at
         for item, answer in page:
             if answer is not None:
+                if place is not None and answer.answered:
+                    place.book(item.request.operation, part.asked, answer.usage, took_s)
                 if self._cap is not None:
                     self._cap.settle(item, answer)
                 self._work.done(item, answer)
@@ -287,13 +288,9 @@ class BatchLane:
         left_s = options.deadline_at - options.rescue_s - time.time()
         if place is None or part.tries >= options.tries or left_s < options.window_s:
             return None
-        again = new_part(part.place, _operation(part), part.asked, tries=part.tries + 1, replaces=part.id)
-        return PartWriter(self._folder, again, place.url(_operation(part)))
+        again = new_part(part.place, part.asks, part.asked, tries=part.tries + 1, replaces=part.id)
+        return PartWriter(self._folder, again, place.url(part.asks))
 
     def _is_late(self) -> bool:
         options = self._options
         return options.deadline_at > 0 and time.time() >= options.deadline_at - options.rescue_s
-
-
-def _operation(part: Part) -> Operation:
-    return next(each for each in Operation if each.path == part.operation)
