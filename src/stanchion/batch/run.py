@@ -23,6 +23,7 @@ from stanchion.batch.rows import BadRow, Page, Row
 from stanchion.core.usage import Usage
 from stanchion.rules.row_key import RowKey
 from stanchion.stores.journal.journal import Journal
+from stanchion.stores.journal.records import Kind, Record
 
 
 class Run:
@@ -159,7 +160,10 @@ class Run:
         self._hungry.set()
 
     def left(self, item: Item) -> None:
-        """Note that no lane could do an item: another run is to."""
+        """Note that no lane could do an item: another run is to.  What its tries cost is kept."""
+        if item.cost_micro_usd:
+            self.journal.put(Record(item.key, Kind.NOTE, cost_micro_usd=item.cost_micro_usd))
+            self.facts.spent_micro_usd += item.cost_micro_usd
         self.undone.append(item.key)
         self._open.discard(item.key)
 
@@ -180,7 +184,7 @@ class Run:
     def done(self, item: Item, answer: Answer) -> None:
         """Take an answer: it is asked for once more where it does not fit the schema, else it is recorded."""
         check, last = self.job.check, self._works[-1]
-        if item.repairs:
+        if item.repairs or item.cost_micro_usd:
             usage = answer.usage if item.usage is None else item.usage + (answer.usage or Usage())
             answer = msgspec.structs.replace(
                 answer, usage=usage, cost_micro_usd=answer.cost_micro_usd + item.cost_micro_usd
