@@ -228,6 +228,16 @@ def test_a_key_that_is_revoked_makes_no_more_calls_of_its_batch(tmp_path: Path):
             assert "key_revoked" in owner.files.content(over.error_file_id).text
 
 
+def test_a_folder_that_cannot_be_written_stops_batches_alone(tmp_path: Path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "batches").write_text("no folder")
+    with Served(tmp_path, "--set", f"stores.directory={tmp_path / 'state'}") as served, client(served) as sdk:
+        with pytest.raises(openai.InternalServerError, match="cannot be kept"):
+            sdk.batches.list()
+        assert served.events("batches.not_kept")
+        assert served.ask().status == 200
+
+
 def test_batches_can_be_left_out(tmp_path: Path):
     with (
         Served(tmp_path, "--set", "batches.serve=false") as served,

@@ -21,8 +21,9 @@ from stanchion.batch.api.sending import Send, answer, page, refuse, send_file
 from stanchion.batch.api.state import BatchState
 from stanchion.batch.api.upload import Upload
 from stanchion.core.call import Operation
-from stanchion.core.errors import InvalidCall, LimitReached, StanchionError
+from stanchion.core.errors import InvalidCall, LimitReached, StanchionError, Unavailable
 from stanchion.engine.engine import Engine
+from stanchion.observe.logs import log_event
 
 log = logging.getLogger(__name__)
 Scope = Mapping[str, Any]
@@ -56,12 +57,25 @@ class BatchFace:
         self._files = FileStore(
             folder / "files", caller_most_bytes=options.caller_most_bytes, keep_days=options.keep_days
         )
+        self._folder = folder
+        self._broken = ""  # why nothing can be kept
         self._jobs = BatchJobs(engine, door, folder / "jobs", self._files, options)
 
     async def begin(self) -> None:
-        """Go on with what an earlier process began.  Raises OSError."""
-        await asyncio.to_thread(self._files.open)
-        await self._jobs.begin()
+        """Go on with what an earlier process began.  Where the disk does not let it, requests are refused."""
+        try:
+            await asyncio.to_thread(self._files.open)
+            await self._jobs.begin()
+        except OSError as error:
+            self._broken = type(error).__name__
+            log_event(
+                log,
+                logging.WARNING,
+                "batches.not_kept",
+                directory=str(self._folder),
+                why=self._broken,
+                then="/v1/files and /v1/batches answer 503; set stores.directory, or batches.serve=false",
+            )
 
     async def aclose(self) -> None:
         """Leave what has not ended to the next process."""
@@ -70,6 +84,8 @@ class BatchFace:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         try:
+            if self._broken:
+                raise Unavailable("files and batches cannot be kept here now", code="batches_not_kept")
             await self._serve(scope, receive, send)
         except ClientLeft:
             return
