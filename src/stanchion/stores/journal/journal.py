@@ -17,16 +17,13 @@ import msgspec
 
 from stanchion.core.errors import StanchionError
 from stanchion.stores.journal.errors import JournalError
+from stanchion.stores.journal.heads import begin_files
 from stanchion.stores.journal.healing import Found, heal
 from stanchion.stores.journal.index import Index
 from stanchion.stores.journal.lock import take_lock
 from stanchion.stores.journal.nearby import Nearby
 from stanchion.stores.journal.records import (
-    DATA_BEGIN,
-    DATA_MAGIC,
     ENTRY_BYTES,
-    INDEX_MAGIC,
-    NAME_BYTES,
     Entry,
     Kind,
     Record,
@@ -99,7 +96,7 @@ class Journal:
             os.open(self.folder / name, flags, 0o600) for name in ("answers", "index", "synced")
         )
         self._files = [answers, index, synced]
-        self._begin(answers, index)
+        begin_files(self.folder, answers, index)
         self.index = Index(index, answers)
         self._table = Table(self.index, max(expected, os.fstat(index).st_size // ENTRY_BYTES))
         self._nearby = Nearby(self._table, self.index)
@@ -128,26 +125,6 @@ class Journal:
                 self.notes[key] = number
             elif kind != FAILED or not self._retry_failed:
                 self._count(kind, self._table.put(key, number))
-
-    def _begin(self, answers: int, index: int) -> None:
-        """Write the heads of new files; check those of old ones."""
-        head = os.pread(answers, DATA_BEGIN, 0)
-        if len(head) < DATA_BEGIN:
-            head = DATA_MAGIC + os.urandom(NAME_BYTES)
-            os.ftruncate(answers, 0)
-            _write_all(answers, head)
-            os.fsync(answers)
-            _sync_folder(self.folder)
-        if not head.startswith(DATA_MAGIC):
-            raise JournalError(
-                f"{self.folder}/answers is no journal of this version: choose another output, or begin anew with --fresh"
-            )
-        wanted = (INDEX_MAGIC + head[len(DATA_MAGIC) :]).ljust(ENTRY_BYTES, b"\0")
-        if (
-            os.pread(index, ENTRY_BYTES, 0) != wanted
-        ):  # another journal's, or none yet: made anew from the answers
-            os.ftruncate(index, 0)
-            _write_all(index, wanted)
 
     def find(self, key: bytes) -> bool:
         """Say whether a key was answered, or failed for good."""
@@ -294,16 +271,3 @@ class Journal:
         for file in (*self._files, self._lock):
             os.close(file)
         self._files = []
-
-
-def _write_all(file: int, raw: bytes) -> None:
-    if os.pwrite(file, raw, 0) != len(raw):
-        raise OSError(28, "No space left on device")
-
-
-def _sync_folder(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
