@@ -95,7 +95,7 @@ async def test_a_batch_whose_account_dies_ends_and_keeps_what_was_answered(tmp_p
         assert state.faults[0].code == "credit_balance_exhausted"
         answered = sum(call.status == 200 for call in sim.calls)
         assert len(lines(files, state.output_file_id)) == answered
-        assert not list((tmp_path / "jobs").glob("*.stanchion"))
+        await until(lambda: not list((tmp_path / "jobs").glob("*.stanchion")))
 
 
 async def test_interactive_calls_go_before_the_rows_of_a_batch(tmp_path: Path):
