@@ -9,9 +9,9 @@ from __future__ import annotations
 from stanchion.stores.journal.index import Index
 from stanchion.stores.journal.table import Table
 
-_SHIFT = 11
+_SHIFT = 10
 _CHUNK = 1 << _SHIFT  # entries
-_CHUNKS = 4  # kept, 1 MB
+_CHUNKS = 3  # kept, 400 kB
 _NEVER = -2
 _HITS = 24  # one after the other in a chunk, after which it is read
 
