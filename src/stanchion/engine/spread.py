@@ -166,7 +166,11 @@ class Spread(Generic[J]):
 
     async def _work(self) -> None:
         try:
+            shelf = self._shelf
             while self._workers <= self._width.now and not self._halted:
+                if shelf is not None and shelf.unwritten + self._busy >= self._width.now:
+                    await shelf.recorded()
+                    continue
                 again = self._next()
                 if again is None:
                     if not (self._more or self._busy or self._later or self._ready):
@@ -181,9 +185,6 @@ class Spread(Generic[J]):
                     raise
                 finally:
                     self._busy -= 1
-                shelf = self._shelf
-                if shelf is not None and shelf.unwritten + self._busy >= self._width.now:
-                    await shelf.recorded()
                 if self._width.look(self._clock.now(), waiting=self._waits.value, busy=self._busy + 1):
                     self._staff()
         finally:
