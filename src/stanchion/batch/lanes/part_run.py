@@ -167,7 +167,7 @@ class PartRun:
         while True:
             try:
                 if unsure:
-                    found = await self._find()
+                    found = await self._find() or await self._find_later()
                     if found is not None:
                         return found
                 return await self.api.create(part.file_id, url, {METADATA: self._mark})
@@ -175,6 +175,11 @@ class PartRun:
                 failed += 1
                 unsure = True
                 await self._bear(error, failed)
+
+    async def _find_later(self) -> BatchObject | None:
+        """Look once more: a provider may list what it made a moment later."""
+        await self._sleep(self._poll_s)
+        return await self._find()
 
     async def _find(self) -> BatchObject | None:
         """Look among the provider's batches for the one of this part."""
