@@ -14,8 +14,8 @@ from typing import Protocol
 
 _PARTS = 256
 _LEAST = 16  # slots of a part
-_FULL = 0.72  # of the slots; beyond it a part grows
-_GROWTH = 1.6
+_FULL = 0.8  # of the slots; beyond it a part grows
+_GROWTH = 1.3
 _first_eight = Struct("<Q").unpack_from
 
 
