@@ -10,6 +10,8 @@ import click
 from rich.console import Console
 
 from benchmarks import (
+    batch,
+    batch_quota,
     cache,
     cancels,
     common_limits,
@@ -47,6 +49,10 @@ ROWS: dict[str, Callable[[Run], list[Row]]] = {
     "semantic": semantic.rows,
     "ledger": ledger.rows,
     "money": money.rows,
+    "batch": batch.speed,
+    "batch-many": batch.many,
+    "batch-resume": batch.resume,
+    "batch-quota": batch_quota.rows,
 }
 
 

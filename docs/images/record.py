@@ -103,7 +103,7 @@ class Terminal:
         self.ports = {8080: free_port(), 8090: free_port()}
         kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
-        self._environ = {
+        self.environ = {
             **kept,
             "PATH": path,
             "LANG": "C.UTF-8",
@@ -134,7 +134,7 @@ class Terminal:
         done = subprocess.run(  # noqa: S603 - a command from below
             ["/bin/bash", "-c", real],
             cwd=self._folder,
-            env=self._environ,
+            env=self.environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -147,7 +147,7 @@ class Terminal:
 
     def start(self, shown: str, command: list[str], until: str, cwd: Path) -> Server:
         """Start a server at a terminal of its own; with `shown`, show what it wrote up to `until`."""
-        server = Server([self.real(word) for word in command], cwd, self._environ)
+        server = Server([self.real(word) for word in command], cwd, self.environ)
         wrote = server.read(until)
         if shown:
             self.show(shown)

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from stanchion.client.answers import ChatReply, EmbeddingReply, Model, ResponseReply, Timing
     from stanchion.client.async_client import AsyncClient
     from stanchion.client.choice import Choice, ToolCall
+    from stanchion.client.mapped import Mapped
+    from stanchion.client.mapping import Map
     from stanchion.client.stream import Delta, Stream
     from stanchion.client.sync_client import Client, SyncStream
+    from stanchion.client.sync_map import SyncMap
     from stanchion.core.errors import (
         BudgetExceeded,
         CallerError,
@@ -58,6 +61,8 @@ __all__ = [
     "InvalidCall",
     "KeyReused",
     "LimitReached",
+    "Map",
+    "Mapped",
     "Model",
     "NotAllowed",
     "NotCached",
@@ -69,6 +74,7 @@ __all__ = [
     "Silent",
     "StanchionError",
     "Stream",
+    "SyncMap",
     "SyncStream",
     "Timing",
     "ToolCall",
@@ -86,8 +92,11 @@ _HOMES = {
     "client.answers": ("ChatReply", "EmbeddingReply", "Model", "ResponseReply", "Timing"),
     "client.async_client": ("AsyncClient",),
     "client.choice": ("Choice", "ToolCall"),
+    "client.mapped": ("Mapped",),
+    "client.mapping": ("Map",),
     "client.stream": ("Delta", "Stream"),
     "client.sync_client": ("Client", "SyncStream"),
+    "client.sync_map": ("SyncMap",),
     "core.errors": (
         "CallerError",
         "Cut",

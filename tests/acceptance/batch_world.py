@@ -37,7 +37,7 @@ def key_of(line: bytes) -> bytes:
 
 def key_of_body(body: bytes) -> bytes:
     """The same, of what the provider was asked."""
-    return _KEY(b"%b %b" % (_CHAT.encode(), body))
+    return _KEY(b'"%b" %b' % (_CHAT.encode(), body))
 
 
 def recorded(folder: Path) -> set[bytes]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -228,6 +230,16 @@ def test_a_key_that_is_revoked_makes_no_more_calls_of_its_batch(tmp_path: Path):
             assert "key_revoked" in owner.files.content(over.error_file_id).text
 
 
+def test_a_folder_that_cannot_be_written_stops_batches_alone(tmp_path: Path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "batches").write_text("no folder")
+    with Served(tmp_path, "--set", f"stores.directory={tmp_path / 'state'}") as served, client(served) as sdk:
+        with pytest.raises(openai.InternalServerError, match="cannot be kept"):
+            sdk.batches.list()
+        assert served.events("batches.not_kept")
+        assert served.ask().status == 200
+
+
 def test_batches_can_be_left_out(tmp_path: Path):
     with (
         Served(tmp_path, "--set", "batches.serve=false") as served,
@@ -235,3 +247,15 @@ def test_batches_can_be_left_out(tmp_path: Path):
         pytest.raises(openai.NotFoundError),
     ):
         sdk.batches.list()
+
+
+def test_who_is_refused_while_it_still_sends_hears_why(tmp_path: Path):
+    large = b"x" * 30_000_000
+    with Served(tmp_path, "--set", "callers.required=true") as served:
+        with client(served) as sdk, pytest.raises(openai.AuthenticationError, match="needs a key"):
+            sdk.files.create(file=("in.jsonl", large), purpose="batch")
+        request = urllib.request.Request(f"{served.origin}/v1/files", large, {"content-type": "text/plain"})
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=20)
+        with refused.value as answer:
+            assert answer.status == 401

@@ -302,7 +302,7 @@ async def test_another_method_is_told_which_is_right(edge: Gateway, method: str,
 
 
 @pytest.mark.parametrize(
-    "path", ["/v2/chat/completions", "/v1/chat", "/v1/chat/completions/", "/v1/files", "/.env"]
+    "path", ["/v2/chat/completions", "/v1/chat", "/v1/chat/completions/", "/v1/images/generations", "/.env"]
 )
 async def test_another_path_is_told_which_there_are(edge: Gateway, path: str):
     assert_refused_page(await ask(edge.port, FINE, path=path), 404, "unknown_path")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -213,3 +215,21 @@ async def test_a_route_is_batched_under_the_models_own_name_and_given_back_under
     assert answers(tmp_path) == right(range(20))
     assert {batch.checked.model for batch in sim.batches} == {"sim-echo"}
     assert 0 < alone(sim) < 20
+
+
+async def test_answers_of_a_batch_are_booked_at_the_price_of_batches(sim: Simulator, tmp_path: Path):
+    write_rows(tmp_path / "in.jsonl", range(10))
+    flags = {
+        "prices__sim-echo__input": "1000",
+        "prices__sim-echo__output": "3000",
+        "stores__ledger": f"sqlite://{tmp_path}/ledger.db",
+    }
+    loaded = settings(sim, tmp_path, **flags)
+    ended = await run_job(sim, tmp_path, lanes, loaded=loaded)
+    prompt = sum(call.prompt_tokens for call in sim.calls if call.batch)
+    output = sum(call.completion_tokens for call in sim.calls if call.batch)
+    assert ended.facts.spent_micro_usd == prompt * 500 + output * 1500
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger:
+        tables = [name for (name,) in ledger.execute("select name from sqlite_master where type='table'")]
+        booked = [row for name in tables for row in ledger.execute(f"select * from {name}")]
+    assert sum("batch" in row for row in booked) >= 10

@@ -32,3 +32,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     def answered(self) -> bool:
         """Whether it is an answer."""
         return self.problem is None
+
+
+#: What came of a try that broke off: the provider may bill it, and never told what it used.
+UNTOLD = Answer(0, problem=Problem("it broke off before it told what it used", code="untold"))

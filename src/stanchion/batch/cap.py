@@ -2,14 +2,14 @@
 
 Spent and held together never pass the cap, so spent never does, however many calls are open.  Near its end a job
 holds fewer and fewer calls open; it stops when the next row could cost more than is left and nothing is in flight.
-What a provider bills and never tells, for a call that it did not answer, nobody here can count.
+Not known is what a provider bills beside tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from stanchion.batch.answers import Answer
+from stanchion.batch.answers import UNTOLD, Answer
 from stanchion.batch.lanes.lane import Item
 from stanchion.batch.rows import Request
 from stanchion.core.errors import InvalidCall
@@ -28,12 +28,17 @@ class Cap:
         `answer_tokens` is what an answer is held at whose request has no bound; better give it one (forms/bounded.py).
         """
         self.most = most
-        self.spent = 0
-        self.held = 0
+        self.spent: int = 0
+        self.held: int = 0
         self._facts = facts
         self._known: dict[str, ModelFacts] = {}
         self._answer_tokens = answer_tokens
         self._holds: dict[bytes, int] = {}
+
+    @property
+    def waits(self) -> bool:
+        """Say that nothing comes to it but what is in flight gives back."""
+        return False
 
     @property
     def left(self) -> int:
@@ -54,9 +59,16 @@ class Cap:
         return True
 
     def settle(self, item: Item, answer: Answer | None) -> None:
-        """A try is over: count what it did cost, and let go of the rest."""
-        self.held -= self._holds.pop(item.key, 0)
-        if answer is not None:
+        """A try is over: count what it did cost, and let go of the rest.
+
+        A try that may be billed and never told what it used counts as what was held, here and in the row's cost.
+        """
+        held = self._holds.pop(item.key, 0)
+        self.held -= held
+        if answer is UNTOLD:
+            item.cost_micro_usd += held
+            self.spent += held
+        elif answer is not None:
             self.spent += answer.cost_micro_usd
 
     def cost_most(self, request: Request) -> int:

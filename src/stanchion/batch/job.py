@@ -40,6 +40,7 @@ class Job(msgspec.Struct, frozen=True):
     durable: bool = True  # wait for the disk
     finish_s: float = 30.0  # seconds that calls in flight may take after a first Ctrl-C
     limit: int = 0  # rows that are read; 0 is all
+    writes: bool = True  # False: the journal is all that is wanted, another writes the output
 
 
 class Facts(msgspec.Struct):

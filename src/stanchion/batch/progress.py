@@ -119,7 +119,8 @@ class Progress:
         left = _left(facts, rows)
         tries = round(metrics.attempts.total())
         return Snapshot(
-            stage=facts.stage,
+            # rows are read as they are needed, so a large input is read until nearly the end
+            stage="asking" if facts.stage == "reading" and facts.asked else facts.stage,
             seconds=round(now - facts.began_at, 3) if facts.began_at else 0.0,
             rows=rows,
             rows_exact=facts.all_read,

@@ -7,6 +7,7 @@ the journal lacks.  Nothing but the journal outlives a run, and the output is ma
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator, Sequence
 from typing import Literal, cast
 
@@ -22,6 +23,7 @@ from stanchion.batch.rows import BadRow, Page, Row
 from stanchion.core.usage import Usage
 from stanchion.rules.row_key import RowKey
 from stanchion.stores.journal.journal import Journal
+from stanchion.stores.journal.records import Kind, Record
 
 
 class Run:
@@ -96,6 +98,9 @@ class Run:
         if self.stopped or self.undone:
             facts.stage = "ended"
             return Ended(facts, self.stopped, undone=len(self.undone))
+        if not self.job.writes:
+            facts.stage = "ended"
+            return Ended(facts)
         facts.stage = "writing"
         done = await asyncio.to_thread(write_outputs, self.job, self._key, self.journal)
         facts.stage = "ended"
@@ -121,36 +126,32 @@ class Run:
 
     def _missing(self, page: Page) -> list[Item]:
         """Return what of a page must be asked."""
-        found, facts = list[Item](), self.facts
-        content, key_of, recorded, handed = self.job.form.content, self._key, self.journal.find, self._open
-        number = page.first - 1
-        most = self.job.limit or float("inf")
-        bad, before = page.bad, 0
-        for line in page.lines:
-            number += 1
+        found, facts, form = list[Item](), self.facts, self.job.form
+        content, key_of, number_of = form.content, self._key, self.journal.number_of
+        most, bad = self.job.limit or math.inf, page.bad
+        read, wrong, before = facts.read, 0, 0
+        for number, line in enumerate(
+            page.lines, page.first
+        ):  # nearly all of a job that is taken up ends early here
             if not line and number not in bad:
                 continue
-            if facts.read >= most:
+            if read >= most:
                 break
-            facts.read += 1
-            if number in bad:
-                facts.bad += 1
-                continue
+            read += 1
             try:
                 key = key_of(content(line))
-                if recorded(key):
+                if number_of(key) >= 0:
                     before += 1
-                    continue
-                if key in handed:
+                elif number in bad:
+                    wrong += 1
+                elif key in self._open or self.journal.find(key):
                     facts.twins += 1
-                    continue
-                request = self.job.form.request(Row(number, line))
+                else:
+                    found.append(Item(key, number, form.request(Row(number, line))))
+                    self._open.add(key)
             except BadRow:
-                facts.bad += 1  # said where the output is written
-                continue
-            handed.add(key)
-            found.append(Item(key, number, request))
-        facts.before += before
+                wrong += 1  # said where the output is written
+        facts.read, facts.bad, facts.before = read, facts.bad + wrong, facts.before + before
         facts.asked += len(found)
         return found
 
@@ -159,7 +160,10 @@ class Run:
         self._hungry.set()
 
     def left(self, item: Item) -> None:
-        """Note that no lane could do an item: another run is to."""
+        """Note that no lane could do an item: another run is to.  What its tries cost is kept."""
+        if item.cost_micro_usd:
+            self.journal.put(Record(item.key, Kind.NOTE, cost_micro_usd=item.cost_micro_usd))
+            self.facts.spent_micro_usd += item.cost_micro_usd
         self.undone.append(item.key)
         self._open.discard(item.key)
 
@@ -180,7 +184,7 @@ class Run:
     def done(self, item: Item, answer: Answer) -> None:
         """Take an answer: it is asked for once more where it does not fit the schema, else it is recorded."""
         check, last = self.job.check, self._works[-1]
-        if item.repairs:
+        if item.repairs or item.cost_micro_usd:
             usage = answer.usage if item.usage is None else item.usage + (answer.usage or Usage())
             answer = msgspec.structs.replace(
                 answer, usage=usage, cost_micro_usd=answer.cost_micro_usd + item.cost_micro_usd

@@ -56,6 +56,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     lane: LaneName = "auto"
     deadline_s: float = 0.0  # seconds from the beginning; 0: none
     retry_failed: bool = False
+    engine: Literal["local", "ray"] = "local"
+    workers: int = 2  # of Ray
+    ray_address: str = ""  # "" is a Ray of its own on this machine
 
     @property
     def folder(self) -> Path:

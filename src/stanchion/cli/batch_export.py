@@ -13,6 +13,7 @@ from stanchion.batch.job import Job
 from stanchion.batch.journals import Journals
 from stanchion.batch.outputs import Written, write_outputs
 from stanchion.batch.parts import parts_of
+from stanchion.batch.shards import journal_folders
 from stanchion.batch.wanted import Wanted, as_kept, kept
 from stanchion.cli.batch_settings import settings_to_look
 from stanchion.cli.given import settings_options
@@ -122,6 +123,9 @@ def _without_share(wanted: Wanted) -> Wanted:
             "lane",
             "deadline_s",
             "retry_failed",
+            "engine",
+            "workers",
+            "ray_address",
             "order",
         )
     }
@@ -140,7 +144,8 @@ def _write(
     wanted = msgspec.structs.replace(wanted, **changes)
     parts = parts_of(wanted, Models(loaded).facts)
     job = Job(parts.source, parts.form, parts.outputs, (), shares[0].folder)
-    with Journals([each.folder for each in shares]) as journals:
+    folders = [folder for each in shares for folder in journal_folders(each.folder)]
+    with Journals(folders) as journals:
         written = write_outputs(job, RowKey(parts.form.settled), journals, partial=True)
     _tell(written, to)
 

@@ -147,6 +147,25 @@ _RUN: Sequence[Callable[[Any], Any]] = (
         help="How often a row comes in line before it has failed.",
     ),
     click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Ask from this machine, or from workers of a Ray cluster.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(1, 1000),
+        default=2,
+        show_default=True,
+        help="Under --engine ray: how many workers; a job keeps the number of shares of its first run.",
+    ),
+    click.option(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="Under --engine ray: the cluster, as auto.  [default: a Ray of its own on this machine]",
+    ),
+    click.option(
         "--retry-failed", is_flag=True, help="Ask again for the rows that failed in an earlier run."
     ),
     click.option("--fresh", is_flag=True, help="Forget all earlier answers of this output, and pay again."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,15 @@ import msgspec
 from stanchion.batch.job import Ended
 from stanchion.batch.parts import Parts, first_fault, parts_of
 from stanchion.batch.progress import Snapshot
+from stanchion.batch.shards import journal_folders, shards_kept
 from stanchion.batch.wanted import Wanted, as_kept, keep, kept
 from stanchion.cli.batch_display import display_for
 from stanchion.cli.batch_flags import PROGRESS, asked_options, run_options, wanted_of
-from stanchion.cli.batch_settings import settings_for_job, settings_to_look
+from stanchion.cli.batch_settings import job_flags, settings_for_job, settings_to_look
 from stanchion.cli.batch_summary import summary
 from stanchion.cli.given import settings_options
 from stanchion.cli.verbosity import verbose_option
-from stanchion.core.errors import StanchionError
+from stanchion.core.errors import SettingsError, StanchionError
 from stanchion.engine.config import Loaded
 from stanchion.engine.model_facts import Models
 from stanchion.stores.journal.lock import take_lock
@@ -98,13 +100,35 @@ def _run(config: Path | None, sets: tuple[str, ...], wanted: Wanted, progress: s
     from stanchion.cli.batch_running import run_job  # noqa: PLC0415 - nothing of it is needed to say what is wrong
 
     with settings_for_job(config, sets, wanted.price_as) as loaded:
+        _check_engine(wanted, loaded)
         parts = _parts(wanted, loaded)
         _check_first(parts)
         _keep(wanted)
-        title = f"{parts.source.name} -> {os.path.relpath(wanted.output)}"
-        ended, last = run_job(loaded, wanted, parts, display_for(progress, title))
+        display = display_for(progress, f"{parts.source.name} -> {os.path.relpath(wanted.output)}")
+        if wanted.engine == "ray":
+            from stanchion.cli.batch_ray import run_on_ray  # noqa: PLC0415 - start-up time
+
+            ended, last = run_on_ray(loaded, wanted, parts, display, job_flags(loaded, sets, wanted.price_as))
+        else:
+            ended, last = run_job(loaded, wanted, parts, display)
     _tell(ended, last, wanted, progress)
     return ended.exit_code
+
+
+def _check_engine(wanted: Wanted, loaded: Loaded) -> None:
+    """Refuse an engine that is not there, or not the one that the job was begun with.  Raises click.UsageError."""
+    try:
+        if wanted.engine == "ray":
+            from stanchion.batch.ray import check_ray  # noqa: PLC0415 - start-up time
+
+            check_ray(wanted, loaded)
+        elif shards_kept(wanted.folder):
+            raise SettingsError(
+                f"{wanted.output} was begun with --engine ray: end it so, or choose another output, "
+                "or --fresh to pay again"
+            )
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _parts(wanted: Wanted, loaded: Loaded) -> Parts:
@@ -138,9 +162,12 @@ def _forget(wanted: Wanted) -> None:
         return
     lock = take_lock(wanted.folder / "lock")
     try:
-        for name in ("answers", "index", "synced", "progress.json"):
-            with contextlib.suppress(FileNotFoundError):
-                (wanted.folder / name).unlink()
+        for folder in {wanted.folder, *journal_folders(wanted.folder)}:
+            for name in ("answers", "index", "synced", "progress.json"):
+                with contextlib.suppress(FileNotFoundError):
+                    (folder / name).unlink()
+            if folder != wanted.folder:
+                shutil.rmtree(folder)
     finally:
         os.close(lock)
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Generator
+from typing import Protocol
 
 import msgspec
 
@@ -54,7 +55,7 @@ async def _run(loaded: Loaded, wanted: Wanted, parts: Parts, display: Display) -
         running = Run(job)
         progress = Progress(running.facts, engine, lanes=lanes, cap_micro_usd=wanted.max_cost_micro_usd)
         with display, _stopped_by_signals(running):
-            shown = engine.spawn(_show(progress, display, wanted))
+            shown = engine.spawn(show_progress(progress, display, wanted))
             try:
                 ended = await running.run()
             except asyncio.CancelledError:
@@ -64,11 +65,19 @@ async def _run(loaded: Loaded, wanted: Wanted, parts: Parts, display: Display) -
             done = not ended.stopped and not ended.undone
             last = msgspec.structs.replace(progress.snapshot(), stage="done" if done else "stopped")
             display.show(last)
-        _keep(wanted, last)
+        keep_snapshot(wanted, last)
         return ended, last
 
 
-async def _show(progress: Progress, display: Display, wanted: Wanted) -> None:
+class Standing(Protocol):
+    """What says how a job stands."""
+
+    def snapshot(self) -> Snapshot:
+        """Say it."""
+        ...
+
+
+async def show_progress(progress: Standing, display: Display, wanted: Wanted) -> None:
     """Show and keep how it stands, until cancelled."""
     loop = asyncio.get_running_loop()
     kept_at = -1e9
@@ -80,12 +89,13 @@ async def _show(progress: Progress, display: Display, wanted: Wanted) -> None:
             display.show(snapshot)
             shown_at = now
         if now - kept_at >= _KEPT_EVERY_S * 0.99:
-            await asyncio.to_thread(_keep, wanted, snapshot)
+            await asyncio.to_thread(keep_snapshot, wanted, snapshot)
             kept_at = now
         await asyncio.sleep(every_s)
 
 
-def _keep(wanted: Wanted, snapshot: Snapshot) -> None:
+def keep_snapshot(wanted: Wanted, snapshot: Snapshot) -> None:
+    """Write down how it stands, for `status`."""
     with contextlib.suppress(OSError):  # a full disk: the journal says so, and better
         write_whole(wanted.folder / PROGRESS_FILE, msgspec.json.encode(snapshot) + b"\n")
 

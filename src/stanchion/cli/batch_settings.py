@@ -52,6 +52,11 @@ def settings_to_look(config: Path | None, sets: tuple[str, ...], price_as: str) 
     return load(config, flags={**flags, **_price_flags(loaded, price_as)}) if price_as else loaded
 
 
+def job_flags(loaded: Loaded, sets: tuple[str, ...], price_as: str) -> dict[str, Any]:
+    """Return the settings that are laid over the file: what another process must be given to read the same."""
+    return {**flags_of(sets), **(_price_flags(loaded, price_as) if price_as else {})}
+
+
 def _price_flags(loaded: Loaded, price_as: str) -> dict[str, Any]:
     """Return the settings that give models without a price the one that is named.  Raises click.BadParameter."""
     first, comma, second = price_as.partition(",")

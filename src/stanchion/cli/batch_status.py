@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from stanchion.batch.progress import Snapshot
+from stanchion.batch.shards import journal_folders
 from stanchion.batch.wanted import Wanted, kept
 from stanchion.cli.batch_display import one_line, usd
 from stanchion.cli.verbosity import verbose_option
@@ -67,11 +68,15 @@ def _standing(wanted: Wanted, holder: Holder | None) -> Standing:
     last, last_at = _last(wanted.folder / "progress.json")
     answered = failed = None
     spent = last.spent_micro_usd if last is not None else 0
-    if holder is None and (wanted.folder / "answers").exists():
-        journal = Journal.open(wanted.folder, durable=False)
-        counts = journal.counts
-        answered, failed, spent = counts.answered, counts.failed, counts.spent_micro_usd
-        journal.close()
+    folders = [each for each in journal_folders(wanted.folder) if (each / "answers").exists()]
+    if holder is None and folders:
+        answered = failed = spent = 0
+        for folder in folders:
+            journal = Journal.open(folder, durable=False)
+            counts = journal.counts
+            answered, failed = answered + counts.answered, failed + counts.failed
+            spent += counts.spent_micro_usd
+            journal.close()
     return Standing(
         output=wanted.output,
         source=wanted.source,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 import msgspec
 
@@ -13,6 +14,16 @@ from stanchion.client.answers import ChatReply, EmbeddingReply, Facts, Model, Re
 from stanchion.client.configured import Config, configured, sealed
 from stanchion.client.cost import Prices
 from stanchion.client.home import Homes
+from stanchion.client.mapping import Map, MapOptions, Order, Rows, rendering
+from stanchion.client.per_call import (
+    NOTHING_SAID,
+    OURS,
+    Messages,
+    PerCall,
+    ResumeMode,
+    as_messages,
+    unwritable,
+)
 from stanchion.client.stream import Stream, whole_chat, whole_response
 from stanchion.core.call import Body, Call, Operation, Priority, json_call, read_priority
 from stanchion.core.chunk import Event
@@ -27,22 +38,7 @@ from stanchion.rules.cache_control import read_cache_control
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-Messages = str | Sequence[Mapping[str, Any]]
-ResumeMode = Literal["auto", "verify", "error"]
-_OURS = frozenset({"authorization", "api-key", "host", "content-length", "content-type", "transfer-encoding"})
-
-
-class PerCall(msgspec.Struct, frozen=True, gc=False):
-    """What one call may say over the configuration."""
-
-    deadline_s: float | None = None  # seconds for all tries together, from now to the last byte
-    idempotency_key: str | None = None
-    retry: RetryOptions | None = None
-    resume: ResumeMode | None = None
-    headers: Mapping[str, str] | None = None  # extra request headers
-    priority: Priority | None = None  # "batch" lets interactive calls go before it
-    caller: str | None = None  # for whom: callers share a line fairly, and never an answer
-    cache: str | None = None  # as Cache-Control: "max-age=600", "no-cache", "no-store", "only-if-cached"
+R = TypeVar("R")
 
 
 class AsyncClient:
@@ -104,10 +100,9 @@ class AsyncClient:
     ) -> ChatReply:
         """Return a whole chat completion.  A str as `messages` is one message of the user.
 
-        Raises StanchionError: CallerError is yours, UpstreamError the provider's.
-        Cancel: the call is ended at the provider.
+        Raises StanchionError: CallerError is yours, UpstreamError the provider's.  Cancel: it is ended there.
         """
-        params["messages"], params["model"] = _messages(messages), model
+        params["messages"], params["model"] = as_messages(messages), model
         said = PerCall(deadline_s, idempotency_key, retry, resume, headers, priority, caller, cache)
         return ChatReply(*await self._whole(Operation.CHAT, params, said))
 
@@ -127,7 +122,7 @@ class AsyncClient:
         **params: Any,
     ) -> Stream[ChatReply]:
         """Return a chat completion as a stream of deltas; it begins when it is entered or first read."""
-        params["messages"], params["model"] = _messages(messages), model
+        params["messages"], params["model"] = as_messages(messages), model
         said = PerCall(deadline_s, idempotency_key, retry, resume, headers, priority, caller, cache)
         return Stream(
             self._call(Operation.CHAT, params, said, stream=True), self._ask, self._prices, whole_chat
@@ -191,6 +186,33 @@ class AsyncClient:
         said = PerCall(deadline_s, idempotency_key, retry, None, headers, priority, caller, cache)
         return EmbeddingReply(*await self._whole(Operation.EMBEDDINGS, params, said))
 
+    def map(
+        self,
+        rows: Rows[R],
+        template: str | Callable[[R], Any] | None = None,
+        *,
+        model: str,
+        order: Order = "input",
+        concurrency: int = 1000,
+        attempts: int = 5,
+        journal: Path | str | None = None,
+        **params: Any,
+    ) -> Map[R]:
+        """Ask about each row: `async with client.map(rows, "Classify: {{ text }}", model=...) as results`.
+
+        Args:
+            rows: any iterable, of which no more is read than results are taken.
+            template: Jinja2 over a row's columns, or a function that makes messages of a row; else a row is those.
+            model: a model or a route.
+            order: of the results: the rows' own, or as they are answered.
+            concurrency: calls open at most; how many are is adapted to what the providers take.
+            attempts: times a row is given to the engine, which has tries of its own each time.
+            journal: a folder that keeps the answers: a later run asks only what is not in it.
+            params: of each call, under OpenAI's names.
+        """
+        options = MapOptions(order, concurrency, attempts, journal, self._usual["caller"])
+        return Map(self.engine, rows, rendering(template, {"model": model, **params}), self._prices, options)
+
     async def models(self) -> list[Model]:
         """List what can be asked: the routes, and the models of every provider that answers."""
         return msgspec.convert(await (await self.engine()).models(), list[Model], strict=False)
@@ -226,7 +248,7 @@ class AsyncClient:
         try:
             return await engine(call)
         except (TypeError, UnicodeEncodeError):
-            problem = _unwritable(call)
+            problem = unwritable(call)
             if problem is None:
                 raise
             raise problem from None
@@ -250,7 +272,7 @@ class AsyncClient:
             raise InvalidCall("ask for a stream with stream(...) or stream_responses(...)", param="stream")
         if stream:
             params["stream"] = True
-        known = self._usual if said == _NOTHING_SAID else self._known(said)
+        known = self._usual if said == NOTHING_SAID else self._known(said)
         return json_call(operation, Body(params), **known)
 
     def _known(self, said: PerCall) -> dict[str, Any]:
@@ -266,7 +288,7 @@ class AsyncClient:
             known["deadline"] = asyncio.get_running_loop().time() + said.deadline_s
         known["options"] = self._options(said)
         if said.headers:
-            if not _OURS.isdisjoint([name.lower() for name in said.headers]):
+            if not OURS.isdisjoint([name.lower() for name in said.headers]):
                 raise InvalidCall("headers must not name the key, the host or the body", param="headers")
             known["headers"] = said.headers
         return known
@@ -276,21 +298,3 @@ class AsyncClient:
         resume = None if said.resume is None else ResumeOptions(mode=said.resume, most=most)
         wish = None if said.cache is None else read_cache_control(said.cache)
         return {type(each): each for each in (said.retry, resume, wish) if each is not None}
-
-
-_NOTHING_SAID = PerCall()
-
-
-def _messages(messages: Messages) -> Sequence[Mapping[str, Any]]:
-    return [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
-
-
-def _unwritable(call: Call) -> InvalidCall | None:
-    """Say why the body cannot be written as JSON, if that is so: by a type, never by a value."""
-    try:
-        _ = call.body.raw
-    except TypeError as error:
-        return InvalidCall(f"the call cannot be written as JSON: {error}", code="not_json")
-    except UnicodeEncodeError:
-        return InvalidCall("the call holds a lone surrogate, which is no text", code="not_json")
-    return None

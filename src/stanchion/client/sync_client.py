@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec
 from stanchion.client.answers import Answer, Timing
 from stanchion.client.async_client import AsyncClient
 from stanchion.client.configured import Config, sealed
+from stanchion.client.mapping import Map
 from stanchion.client.portal import Portal
 from stanchion.client.stream import Delta, Stream
+from stanchion.client.sync_map import SyncMap
 from stanchion.core.call import Priority
 from stanchion.core.errors import SettingsError
 from stanchion.core.secret import Secret
@@ -42,6 +44,16 @@ def _streaming(
     @functools.wraps(method)
     def call(self: Client, *args: P.args, **kwargs: P.kwargs) -> SyncStream[A]:
         return SyncStream(self.portal.run_sync(method, self.asynchronous, *args, **kwargs), self.portal)
+
+    return call
+
+
+def _mapping(
+    method: Callable[Concatenate[AsyncClient, P], Map[T]],
+) -> Callable[Concatenate[Client, P], SyncMap[T]]:
+    @functools.wraps(method)
+    def call(self: Client, *args: P.args, **kwargs: P.kwargs) -> SyncMap[T]:
+        return SyncMap(method(self.asynchronous, *args, **kwargs), self.portal)
 
     return call
 
@@ -85,6 +97,7 @@ class Client:
     models = _blocking(AsyncClient.models)
     stream = _streaming(AsyncClient.stream)
     stream_responses = _streaming(AsyncClient.stream_responses)
+    map = _mapping(AsyncClient.map)
 
     def openai(self, **options: Any) -> OpenAI:
         """Return an `OpenAI` over this client's engine; `options` are its own.  Needs `openai`."""

@@ -9,7 +9,10 @@ import msgspec
 from stanchion.core.call import Body, Call, Operation
 from stanchion.core.clock import Clock
 from stanchion.core.errors import UpstreamError
+from stanchion.core.reply import End
+from stanchion.core.trail import Attempt
 from stanchion.core.usage import Usage
+from stanchion.engine.books import Books
 from stanchion.engine.catalog import Catalog
 from stanchion.engine.prices import PriceBook
 from stanchion.engine.settings import Settings
@@ -19,6 +22,8 @@ from stanchion.providers.presets import BatchLimits
 from stanchion.rules.lane_choice import Offer
 from stanchion.rules.refusals import judge
 from stanchion.wire.errors import ErrorFacts
+
+_OF_BATCH = Body({"service_tier": "batch"})
 
 
 class BatchPlace(msgspec.Struct, frozen=True):
@@ -30,7 +35,7 @@ class BatchPlace(msgspec.Struct, frozen=True):
     tokens_most: int  # prompt tokens that may wait in batches; 0: nobody told
     poll_s: float  # seconds between two looks at a batch, at first
     apis: Sequence[BatchApi]  # one for each key
-    prices: PriceBook | None
+    books: Books | None
 
     def url(self, operation: Operation) -> str:
         """Return what the lines of a file call an operation."""
@@ -38,14 +43,17 @@ class BatchPlace(msgspec.Struct, frozen=True):
 
     def cost(self, usage: Usage) -> int:
         """Return what an answer from a batch cost, in micro-dollars."""
-        if self.prices is None:
-            return 0
-        price = self.prices.find(self.name, self.model)
-        cost = sum(self.prices.cost(self.name, self.model, usage).parts)
-        share = self.limits.price_share
-        if share is None or price is None or "batch" in price.variants:
-            return cost
-        return round(cost * share)
+        return sum(self.books.prices.cost(self.name, self.model, usage).parts) if self.books else 0
+
+    def book(self, operation: Operation, asked: str, usage: Usage | None, seconds: float) -> None:
+        """Write an answer from a batch into the ledger, as a call that took so long."""
+        if self.books is None:
+            return
+        call = Call(operation=operation, body=_OF_BATCH, model=asked, priority="batch")
+        call.trail.attempts.append(
+            Attempt(self.name, self.model, 0.0, seconds, 200, "completed", usage=usage)
+        )
+        self.books.accounts(call, None, End.COMPLETED, "", seconds)
 
 
 def find_place(
@@ -54,7 +62,7 @@ def find_place(
     model: str,
     http: HttpClient,
     clock: Clock,
-    prices: PriceBook | None,
+    books: Books | None,
 ) -> BatchPlace | None:
     """Return the first provider that serves a model and has a Batch API.  Raises UnknownModel."""
     for provider, there in catalog.places(_call(model)):
@@ -67,7 +75,7 @@ def find_place(
                 settings.providers[provider].batch_tokens_most,
                 settings.providers[provider].batch_poll_s,
                 [BatchApi(spec, http, clock) for spec, _ in catalog.specs(provider, there)],
-                prices,
+                books,
             )
     return None
 

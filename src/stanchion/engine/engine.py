@@ -263,10 +263,7 @@ class Engine:
 
         Raises UnknownModel.
         """
-        books = self.books
-        return find_place(
-            self._catalog, self.settings, model, self._http, self.clock, books.prices if books else None
-        )
+        return find_place(self._catalog, self.settings, model, self._http, self.clock, self.books)
 
     def flexes(self, model: str) -> bool:
         """Say whether all who answer a model first have the cheaper tier "flex".  Raises UnknownModel."""

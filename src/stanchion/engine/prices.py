@@ -11,12 +11,13 @@ from importlib.resources import files
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from stanchion.core.usage import CLASSES, Usage
 from stanchion.engine.settings import PriceSettings, ProviderSettings, Settings
 from stanchion.providers.presets import PRESETS
 from stanchion.rules.price_list import PriceList, in_dollars
-from stanchion.rules.pricing import FREE, MILLION, Price, cost_parts
+from stanchion.rules.pricing import FREE, MILLION, Price, cost_parts, scaled
 
 _KNOWN_MOST = 10_000  # callers name models: what is kept for them is bounded
 _FREE = frozenset({"ollama", "vllm", "llamacpp", "simulator"})  # nobody sends a bill
@@ -58,7 +59,8 @@ class PriceBook:
         if at not in self._found:
             if len(self._found) >= _KNOWN_MOST:
                 self._found.clear()
-            self._found[at] = self._find(endpoint.partition("#")[0], model)
+            place = endpoint.partition("#")[0]
+            self._found[at] = self._with_batches(place, self._find(place, model))
         return self._found[at]
 
     def price_of(self, names: Sequence[str]) -> Price | None:
@@ -74,6 +76,15 @@ class PriceBook:
     def refuses(self, endpoint: str, model: str) -> bool:
         """Say whether a call there is refused for want of a price."""
         return self._pricing.unknown == "refuse" and self.find(endpoint, model) is None
+
+    def _with_batches(self, place: str, price: Price | None) -> Price | None:
+        """Add what the provider says its batches cost, where the price list has no price of them."""
+        provider = self._providers.get(place.partition("/")[0])
+        batches = PRESETS[provider.preset].batches if provider is not None else None
+        share = batches.price_share if batches is not None else None
+        if price is None or share is None or "batch" in price.variants or price == FREE:
+            return price
+        return replace(price, variants={**price.variants, "batch": scaled(price, share)})
 
     def _find(self, place: str, model: str) -> Price | None:
         own = self._own.get(place) or self._own.get(model)

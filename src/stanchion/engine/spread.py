@@ -22,13 +22,11 @@ from itertools import count
 from typing import Generic, TypeVar
 
 from stanchion.core.call import Call
-from stanchion.core.errors import (
-    StanchionError,
-)
-from stanchion.engine.engine import Engine
+from stanchion.core.errors import StanchionError
 from stanchion.engine.spread_outcome import (
     NO_CALL,
     Again,
+    Asked,
     Gate,
     Outcome,
     Shelf,
@@ -44,6 +42,7 @@ from stanchion.rules.width import Width
 J = TypeVar("J")
 Take = Callable[[int], Awaitable[Sequence[J]]]  # at most so many jobs; none: there are no more
 _TAKEN = 128  # jobs asked for at once
+_SOON_S = 0.05  # seconds between two looks at a gate that waits
 
 
 class Spread(Generic[J]):
@@ -51,7 +50,7 @@ class Spread(Generic[J]):
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Asked,
         make: Callable[[J], Call],
         told: Callable[[J, Outcome | None], None],
         options: SpreadOptions,
@@ -86,6 +85,7 @@ class Spread(Generic[J]):
         self._fatal: StanchionError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm = 0
+        self._looks = False  # an alarm is set for a gate that waits
         self._workers = 0
         self._busy = 0
         self._paused_until = -math.inf
@@ -166,7 +166,11 @@ class Spread(Generic[J]):
 
     async def _work(self) -> None:
         try:
+            shelf = self._shelf
             while self._workers <= self._width.now and not self._halted:
+                if shelf is not None and shelf.unwritten + self._busy >= self._width.now:
+                    await shelf.recorded()
+                    continue
                 again = self._next()
                 if again is None:
                     if not (self._more or self._busy or self._later or self._ready):
@@ -181,9 +185,6 @@ class Spread(Generic[J]):
                     raise
                 finally:
                     self._busy -= 1
-                shelf = self._shelf
-                if shelf is not None and shelf.unwritten + self._busy >= self._width.now:
-                    await shelf.recorded()
                 if self._width.look(self._clock.now(), waiting=self._waits.value, busy=self._busy + 1):
                     self._staff()
         finally:
@@ -210,9 +211,14 @@ class Spread(Generic[J]):
         return again
 
     def _admits(self, job: object) -> bool:
-        if self._gate is None or self._gate.admit(job):  # pyright: ignore[reportArgumentType]
+        gate = self._gate
+        if gate is None or gate.admit(job):  # pyright: ignore[reportArgumentType]
             return True
-        if not self._busy:  # nobody gives anything back any more
+        if gate.waits:
+            if not self._looks:
+                self._looks = True
+                self._clock.set(self._clock.now() + _SOON_S, self._wake_some)
+        elif not self._busy:  # nobody gives anything back any more
             self.shut = True
             self.halt()
         return False
@@ -240,6 +246,7 @@ class Spread(Generic[J]):
 
     def _wake_some(self) -> None:
         """An alarm: as many as could go on."""
+        self._looks = False
         for _ in range(min(len(self._idle), len(self._later) + len(self._ready))):
             self._wake()
 
@@ -291,8 +298,3 @@ class Spread(Generic[J]):
     def _give_up(self, error: StanchionError) -> None:
         self._fatal = self._fatal or error
         self.halt()
-
-    def _look(self) -> None:
-        """See whether more may be open."""
-        if self._width.look(self._clock.now(), waiting=self._waits.value, busy=self._busy + 1):
-            self._staff()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Protocol, TypeVar
 
 import msgspec
 
 from stanchion.core.call import Body, Call, Operation
+from stanchion.core.clock import Clock
 from stanchion.core.errors import (
     DeadlineExceeded,
     LimitReached,
@@ -16,13 +18,33 @@ from stanchion.core.errors import (
     UpstreamError,
 )
 from stanchion.core.head import Head
+from stanchion.core.reply import Reply
 from stanchion.core.trail import Trail
+from stanchion.observe.metrics import Metrics
 from stanchion.rules.backoff import backoff_s
 
 _BACK_MOST_S = 120.0  # seconds a job waits in line again, whatever it was told
 _PAUSE_LEAST_S = 0.05
 _DEAD_TIMES = 8  # errors of dead accounts with no answer between them: nobody is left
 J_contra = TypeVar("J_contra", contravariant=True)
+
+
+class Asked(Protocol):
+    """The engine, as far as a spread knows it."""
+
+    @property
+    def clock(self) -> Clock:
+        """The loop's clock."""
+        ...
+
+    @property
+    def metrics(self) -> Metrics:
+        """Where the line says how many wait in it."""
+        ...
+
+    def __call__(self, call: Call, /) -> Awaitable[Reply]:
+        """Answer a call."""
+        ...
 
 
 class SpreadOptions(msgspec.Struct, frozen=True):
@@ -67,6 +89,11 @@ class Gate(Protocol[J_contra]):
 
     def tried(self, job: J_contra, call: Call, error: StanchionError | None, /) -> None:
         """Let go of what a try did not use."""
+        ...
+
+    @property
+    def waits(self) -> bool:
+        """Whether more may be let through soon, though nothing in flight gives anything back."""
         ...
 
 

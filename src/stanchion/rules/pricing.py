@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from stanchion.core.usage import Usage
+from stanchion.core.usage import CLASSES, Usage
 
 MILLION = 1_000_000
 _HALF = MILLION // 2
@@ -44,6 +44,23 @@ class Price(msgspec.Struct, frozen=True, gc=False):
 
 
 FREE = Price(0, 0)
+
+
+def scaled(price: Price, share: float) -> Price:
+    """Return a price of which each class costs that share; each is rounded half up once.  It has no variants."""
+
+    def part(value: int) -> int:
+        return int(value * share + 0.5)
+
+    others = {name: getattr(price, name) for name in CLASSES if name not in ("input", "output")}
+    return Price(
+        part(price.input),
+        part(price.output),
+        **{name: None if value is None else part(value) for name, value in others.items()},
+        tokens=price.tokens,
+        above=tuple(scaled(step, share) for step in price.above),
+        variants={},
+    )
 
 
 def cost_parts(usage: Usage, price: Price) -> tuple[int, ...]:

@@ -28,7 +28,9 @@ class RowKey:
 
     def __init__(self, settled: bytes) -> None:
         """`settled` is what all rows have in common, in any length."""
-        self._begun = blake2b(digest_size=KEY_BYTES, key=job_key(settled))
+        job = job_key(settled)
+        # not as BLAKE2b's key: that is a block of its own, to be hashed anew for every row
+        self._begun = blake2b(digest_size=KEY_BYTES, salt=job[:16], person=job[16:])
 
     def __call__(self, content: bytes) -> bytes:
         """Return the 16 bytes that stand for this content."""

@@ -22,6 +22,7 @@ from stanchion.simulator.errors import ApiError
 from stanchion.simulator.exchange import Exchange
 from stanchion.simulator.faults import Fault
 from stanchion.simulator.log import CallRecord
+from stanchion.simulator.sender import WholeSender
 from stanchion.simulator.spoil import refusal, spoil_body
 from stanchion.simulator.state import State
 
@@ -75,7 +76,13 @@ class Batches:
         if fault is not None and fault.name in _DONE:
             exchange.reset()
             return
-        self._send(exchange, record, self._state.headers(record, began), body, kind, fault)
+        headers = self._state.headers(record, began)
+        if fault is not None and fault.name == "slow":
+            exchange.sender = WholeSender(
+                fault.seconds, lambda: self._send(exchange, record, headers, body, kind, None)
+            )
+            return
+        self._send(exchange, record, headers, body, kind, fault)
 
     def _answer(
         self, operation: str, parts: list[str], exchange: Exchange, owner: str, record: CallRecord

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import resource
 import shutil
 from hashlib import blake2b
@@ -204,12 +205,48 @@ def test_the_folder_is_beside_the_output() -> None:
     assert folder_of(Path("a/out.jsonl")) == Path("a/out.jsonl.stanchion")
 
 
-@given(st.lists(st.integers(0, 400), max_size=600), st.integers(0, 500))
-def test_a_table_finds_what_a_dictionary_finds(numbers: list[int], expected: int) -> None:
+class Listed:
+    """Keys in a list, as a table knows an index."""
+
+    def __init__(self, keys: list[bytes]) -> None:
+        self._keys = keys
+
+    def has(self, number: int, key: bytes) -> bool:
+        return self._keys[number] == key
+
+    def key_of(self, number: int) -> bytes:
+        return self._keys[number]
+
+
+@given(st.lists(st.integers(0, 400), max_size=600), st.integers(0, 600))
+def test_a_table_finds_what_a_dictionary_finds(numbers: list[int], at_once: int) -> None:
     keys = [key(number) for number in numbers]
-    table, wanted = Table(keys.__getitem__, expected), dict[bytes, int]()
+    table, wanted = Table(Listed(keys), at_once % 97), dict[bytes, int]()
+    again = table.extend(keys[:at_once], 0)  # as when a journal is opened, then as when it is written
     for number, each in enumerate(keys):
-        assert table.put(each, number) == wanted.get(each, -1)
+        before = wanted.get(each, -1)
+        assert number < at_once or table.put(each, number) == before
+        assert number >= at_once or before < 0 or (number, before) in again
         wanted[each] = number
     assert len(table) == len(wanted)
     assert all(table.find(key(number)) == wanted.get(key(number), -1) for number in range(401))
+
+
+@pytest.mark.parametrize("failed", [0, 3])
+async def test_keys_are_found_in_whatever_order_they_are_looked_up(tmp_path: Path, failed: int) -> None:
+    folder, many, chance = tmp_path, 5000, random.Random(failed)
+    await write(folder, *[record(number, Kind.FAILED) for number in range(failed)], *map(record, range(many)))
+    journal = Journal.open(folder)
+    near = list(range(many + 50))
+    for at in range(0, many, 100):
+        part = near[at : at + 100]
+        chance.shuffle(part)
+        near[at : at + 100] = part
+    anyhow = list(near)
+    chance.shuffle(anyhow)
+    for number in (*near, *anyhow):
+        assert journal.number_of(key(number)) == (failed + number if number < many else -1)
+    journal.put(record(7, Kind.FAILED))
+    await journal.recorded()
+    assert journal.number_of(key(7)) == failed + many
+    await journal.aclose()

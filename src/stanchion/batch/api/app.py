@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs
@@ -15,20 +15,20 @@ from urllib.parse import parse_qs
 import msgspec
 
 from stanchion.batch.api.admission import Admission, Doorkeeper
+from stanchion.batch.api.body import ClientLeft, Receive, RequestBody
 from stanchion.batch.api.files import FileStore, StoredFile
 from stanchion.batch.api.jobs import BatchJobs
 from stanchion.batch.api.sending import Send, answer, page, refuse, send_file
 from stanchion.batch.api.state import BatchState
 from stanchion.batch.api.upload import Upload
 from stanchion.core.call import Operation
-from stanchion.core.errors import InvalidCall, LimitReached, StanchionError
+from stanchion.core.errors import InvalidCall, LimitReached, StanchionError, Unavailable
 from stanchion.engine.engine import Engine
+from stanchion.observe.logs import log_event
 
 log = logging.getLogger(__name__)
 Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 _PIECE = 256 * 1024  # bytes read or written at once
-_CREATE_MOST = 64 * 1024  # bytes of the body that creates a batch
 _ENDPOINTS = {f"/v1/{each.path}": each for each in Operation if each is not Operation.MODELS}
 
 
@@ -37,10 +37,6 @@ class _Create(msgspec.Struct):
     endpoint: str
     completion_window: str
     metadata: dict[str, str] | None = None
-
-
-class ClientLeft(Exception):
-    """The client went away."""
 
 
 class BatchFace:
@@ -56,12 +52,25 @@ class BatchFace:
         self._files = FileStore(
             folder / "files", caller_most_bytes=options.caller_most_bytes, keep_days=options.keep_days
         )
+        self._folder = folder
+        self._broken = ""  # why nothing can be kept
         self._jobs = BatchJobs(engine, door, folder / "jobs", self._files, options)
 
     async def begin(self) -> None:
-        """Go on with what an earlier process began.  Raises OSError."""
-        await asyncio.to_thread(self._files.open)
-        await self._jobs.begin()
+        """Go on with what an earlier process began.  Where the disk does not let it, requests are refused."""
+        try:
+            await asyncio.to_thread(self._files.open)
+            await self._jobs.begin()
+        except OSError as error:
+            self._broken = type(error).__name__
+            log_event(
+                log,
+                logging.WARNING,
+                "batches.not_kept",
+                directory=str(self._folder),
+                why=self._broken,
+                then="/v1/files and /v1/batches answer 503; set stores.directory, or batches.serve=false",
+            )
 
     async def aclose(self) -> None:
         """Leave what has not ended to the next process."""
@@ -69,18 +78,26 @@ class BatchFace:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        body = RequestBody(receive, self._engine.clock, self._engine.settings.gateway.body_wait_s)
         try:
-            await self._serve(scope, receive, send)
+            try:
+                if self._broken:
+                    raise Unavailable("files and batches cannot be kept here now", code="batches_not_kept")
+                await self._serve(scope, body, send)
+            except StanchionError as error:
+                if scope["method"] == "POST":
+                    await body.drain()
+                await refuse(send, error)
         except ClientLeft:
             return
-        except StanchionError as error:
+        except InvalidCall as error:
             await refuse(send, error)
         except OSError as error:
             log.exception("batches.disk_failed")
             said = StanchionError(f"the disk failed ({type(error).__name__})", status=507, code="disk_failed")
             await refuse(send, said)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Scope, body: RequestBody, send: Send) -> None:
         method, parts = scope["method"], scope["path"].removeprefix("/v1/").split("/")
         headers = dict(scope["headers"])
         client = scope.get("client")
@@ -88,7 +105,7 @@ class BatchFace:
         query = parse_qs(bytes(scope.get("query_string", b"")).decode("latin-1"))
         match (method, *parts):
             case ("POST", "files"):
-                await answer(send, (await self._upload(admitted, headers, receive)).shown())
+                await answer(send, (await self._upload(admitted, headers, body)).shown())
             case ("GET", "files"):
                 await answer(send, self._listed_files(admitted.owner, query))
             case ("GET", "files", name):
@@ -98,7 +115,7 @@ class BatchFace:
             case ("DELETE", "files", name):
                 await answer(send, self._delete(name, admitted.owner))
             case ("POST", "batches"):
-                state = await self._create(admitted, headers, client[0] if client else "", receive)
+                state = await self._create(admitted, headers, client[0] if client else "", body)
                 await answer(send, state.shown())
             case ("GET", "batches"):
                 await answer(send, page(self._jobs.of(admitted.owner), query, usual=20, most=100))
@@ -112,21 +129,18 @@ class BatchFace:
                 )
 
     async def _upload(
-        self, admitted: Admission, headers: Mapping[bytes, bytes], receive: Receive
+        self, admitted: Admission, headers: Mapping[bytes, bytes], body: RequestBody
     ) -> StoredFile:
         most = min(self._engine.settings.batches.file_most_bytes, self._files.room(admitted.owner))
         length = headers.get(b"content-length", b"")
         upload = Upload(headers.get(b"content-type", b""))
         if length.isdigit() and int(length) > most + _PIECE:
-            more = True
-            while more:
-                _, more = await self._piece(receive)  # a client that is refused while it sends hears nothing
             raise _too_large(most)
         name, path = self._files.new_path()
         file = await asyncio.to_thread(path.open, "wb")
         try:
             with file:
-                await self._receive_into(upload, file, receive, most)
+                await _receive_into(upload, file, body, most)
             purpose = upload.fields.get("purpose", "")
             if not upload.ended or not upload.filename:
                 raise InvalidCall("the body has no file, or is not complete", code="no_file", param="file")
@@ -141,57 +155,11 @@ class BatchFace:
             path.unlink(missing_ok=True)
             raise
 
-    async def _receive_into(self, upload: Upload, file: BinaryIO, receive: Receive, most: int) -> None:
-        """Write a file as it comes; what is too large or wrong is read to its end, so that the client hears why."""
-        size, waiting, more = 0, bytearray(), True
-        error: StanchionError | None = None
-        while more:
-            data, more = await self._piece(receive)
-            if error is not None:
-                continue
-            try:
-                upload.feed(data)
-                waiting += upload.take()
-                if size + len(waiting) > most:
-                    raise _too_large(most)
-            except StanchionError as found:
-                error = found
-            if len(waiting) >= _PIECE or not more:
-                size += len(waiting)
-                await asyncio.to_thread(file.write, bytes(waiting))
-                waiting.clear()
-        if error is not None:
-            raise error
-
-    async def _piece(self, receive: Receive) -> tuple[bytes, bool]:
-        """Return the next piece of a body, and whether more follows.  Raises InvalidCall (408) and ClientLeft."""
-        wait_s, clock = self._engine.settings.gateway.body_wait_s, self._engine.clock
-        try:
-            with clock.timeout_at(clock.now() + wait_s):
-                message = await receive()
-        except TimeoutError:
-            raise InvalidCall(
-                f"the request body did not come within {wait_s:g} s", status=408, code="body_timeout"
-            ) from None
-        if message["type"] != "http.request":
-            raise ClientLeft
-        return message.get("body", b""), bool(message.get("more_body", False))
-
-    async def _small(self, receive: Receive) -> bytes:
-        body, more = bytearray(), True
-        while more:
-            data, more = await self._piece(receive)
-            if len(body) <= _CREATE_MOST:
-                body += data
-        if len(body) > _CREATE_MOST:
-            raise InvalidCall(f"the body is longer than {_CREATE_MOST} bytes", status=413)
-        return bytes(body)
-
     async def _create(
-        self, admitted: Admission, headers: Mapping[bytes, bytes], peer: str, receive: Receive
+        self, admitted: Admission, headers: Mapping[bytes, bytes], peer: str, body: RequestBody
     ) -> BatchState:
         try:
-            asked = msgspec.json.decode(await self._small(receive), type=_Create)
+            asked = msgspec.json.decode(await body.small(), type=_Create)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise InvalidCall(f"this creates no batch: {error}", code="invalid_json") from None
         operation = _ENDPOINTS.get(asked.endpoint)
@@ -222,6 +190,20 @@ class BatchFace:
             raise InvalidCall("a batch reads this file: cancel it first", status=409, code="file_in_use")
         self._files.delete(file.id)
         return {"id": file.id, "object": "file", "deleted": True}
+
+
+async def _receive_into(upload: Upload, file: BinaryIO, body: RequestBody, most: int) -> None:
+    """Write a file as it comes.  Raises InvalidCall, LimitReached."""
+    size, waiting = 0, bytearray()
+    while body.more:
+        upload.feed(await body.piece())
+        waiting += upload.take()
+        if size + len(waiting) > most:
+            raise _too_large(most)
+        if len(waiting) >= _PIECE or not body.more:
+            size += len(waiting)
+            await asyncio.to_thread(file.write, bytes(waiting))
+            waiting.clear()
 
 
 def _check_metadata(metadata: dict[str, str] | None) -> None:

@@ -18,46 +18,21 @@ from pathlib import Path
 import msgspec
 
 from stanchion.batch.api.admission import Admission, Doorkeeper
+from stanchion.batch.api.bench import FINISH_S, Bench, write_part
 from stanchion.batch.api.check import Fault, check_file
 from stanchion.batch.api.files import FileStore, StoredFile, write_whole
 from stanchion.batch.api.state import BatchState, Status
-from stanchion.batch.formats.openai_lines import ErrorOutput, OpenAIOutput
-from stanchion.batch.forms.openai_lines import OpenAILines
-from stanchion.batch.job import Ended, Job, Outputs
-from stanchion.batch.lanes.lane import Item
-from stanchion.batch.lanes.sync import SyncLane
-from stanchion.batch.outputs import write_outputs
+from stanchion.batch.job import Ended, Job
 from stanchion.batch.run import Run
-from stanchion.batch.sources.jsonl import JsonLines
-from stanchion.core.call import Call, Operation
+from stanchion.core.call import Operation
 from stanchion.core.errors import InvalidCall, LimitReached, StanchionError
 from stanchion.engine.engine import Engine
 from stanchion.engine.settings import BatchesOptions
-from stanchion.engine.spread_outcome import SpreadOptions
 from stanchion.observe.logs import log_event
-from stanchion.rules.row_key import RowKey
-from stanchion.stores.journal.journal import Journal
 
 log = logging.getLogger(__name__)
 _SWEEP_S = 600.0  # seconds between two looks for what has expired
-_FINISH_S = 5.0  # seconds that calls in flight may take when a batch is cancelled or the process ends
 _OPERATIONS = {each.path: each for each in Operation}
-
-
-class CallerLane(SyncLane):
-    """The sync lane of a caller's job: each call is signed anew, so a key that is revoked makes no more calls."""
-
-    def __init__(
-        self, engine: Engine, options: SpreadOptions, door: Doorkeeper, key: str, operation: Operation
-    ) -> None:
-        """`key` is the public part of the key the batch was made with."""
-        super().__init__(engine, options)
-        self._door = door
-        self._key = key
-        self._operation = operation
-
-    def _call(self, item: Item) -> Call:
-        return self._door.again(self._key, self._operation).sign(super()._call(item))
 
 
 class BatchJobs:
@@ -67,8 +42,8 @@ class BatchJobs:
         self, engine: Engine, door: Doorkeeper, folder: Path, files: FileStore, options: BatchesOptions
     ) -> None:
         self._engine = engine
-        self._door = door
         self._folder = folder
+        self._bench = Bench(engine, door, folder, files, options)
         self._files = files
         self._options = options
         self._states: dict[str, BatchState] = {}
@@ -95,7 +70,7 @@ class BatchJobs:
             if name not in self._runs:
                 task.cancel()  # it waits for its turn
         if tasks:
-            await asyncio.wait(tasks, timeout=_FINISH_S + 1)
+            await asyncio.wait(tasks, timeout=FINISH_S + 1)
 
     def create(
         self, admitted: Admission, file: StoredFile, operation: Operation, metadata: dict[str, str] | None
@@ -167,13 +142,29 @@ class BatchJobs:
                 await self._run(state)
         except (StanchionError, OSError) as error:
             if not self._closing:
-                code = (error.code if isinstance(error, StanchionError) else None) or type(error).__name__
-                state.faults = [Fault(code, str(error))]
-                log_event(log, logging.WARNING, "batches.failed", batch=state.id, code=code)
-                await self._end(state, "failed")
+                await self._broke(
+                    state, error.code if isinstance(error, StanchionError) else None, str(error)
+                )
+        except Exception:  # a task boundary
+            log.exception("batches.job_failed")
+            await self._broke(state, "internal_error", "the gateway failed; its log says why")
         finally:
             self._runs.pop(state.id, None)
             self._tasks.pop(state.id, None)
+
+    async def _broke(self, state: BatchState, code: str | None, why: str) -> None:
+        """End a batch that cannot go on; what was answered was paid for, and is kept."""
+        code = code or "disk_failed"
+        log_event(log, logging.WARNING, "batches.failed", batch=state.id, code=code)
+        self._count(state)
+        state.faults = [Fault(code, why)]
+        job = self._bench.job(state)
+        with contextlib.suppress(StanchionError, OSError):
+            if job.journal.exists():
+                await asyncio.to_thread(write_part, job)
+                await asyncio.to_thread(self._bench.name_files, state, job.outputs)
+        with contextlib.suppress(OSError):  # the disk may be what failed
+            await self._end(state, "failed")
 
     async def _run(self, state: BatchState) -> None:
         path, operation = self._files.path(state.input_file_id), _OPERATIONS[state.operation]
@@ -188,7 +179,7 @@ class BatchJobs:
             if state.status == "validating":  # it was not cancelled meanwhile
                 state.enter("in_progress")
                 await asyncio.to_thread(self._save, state)
-        job = self._job(state)
+        job = self._bench.job(state)
         run = self._runs[state.id] = Run(job)
         late = asyncio.get_running_loop().call_later(max(0.0, state.expires_at - time.time()), run.stop)
         try:
@@ -207,17 +198,17 @@ class BatchJobs:
         """Write and name the files.  Raises OSError, StanchionError."""
         if ended is None or ended.stopped:
             final: Status = "cancelled" if state.status == "cancelling" else "expired"
-            await asyncio.to_thread(_write_part, job)
+            await asyncio.to_thread(write_part, job)
         else:
             final = "completed"
         state.enter("finalizing" if final == "completed" else state.status)
-        await asyncio.to_thread(self._name_files, state, job.outputs)
+        await asyncio.to_thread(self._bench.name_files, state, job.outputs)
         await self._end(state, final)
 
     async def _end(self, state: BatchState, final: Status) -> None:
         state.enter(final)
         await asyncio.to_thread(self._save, state)
-        await asyncio.to_thread(shutil.rmtree, self._journal(state), ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self._bench.journal(state), ignore_errors=True)
         log_event(
             log,
             logging.INFO,
@@ -229,24 +220,6 @@ class BatchJobs:
             failed=state.failed,
         )
 
-    def _job(self, state: BatchState) -> Job:
-        spread = SpreadOptions(most=self._options.open_most, finish_s=_FINISH_S)
-        lane = CallerLane(self._engine, spread, self._door, state.key, _OPERATIONS[state.operation])
-        journal = self._journal(state)
-        outputs = Outputs(journal / "output", OpenAIOutput(), journal / "errors", ErrorOutput())
-        source = JsonLines(self._files.path(state.input_file_id), state.input_file_id)
-        return Job(source, OpenAILines(), outputs, (lane,), journal, finish_s=_FINISH_S)
-
-    def _name_files(self, state: BatchState, outputs: Outputs) -> None:
-        """Make files of the API of what was written.  Runs in a thread."""
-        for kind, path in (("output", outputs.path), ("error", outputs.errors)):
-            if path.exists() and path.stat().st_size:
-                name, to = self._files.new_path()
-                path.replace(to)
-                filename = f"{state.id}_{kind}.jsonl"
-                self._files.add(name, owner=state.owner, filename=filename, purpose="batch_output")
-                setattr(state, f"{kind}_file_id", name)
-
     def _count(self, state: BatchState) -> None:
         """Take over how far a running batch is."""
         run = self._runs.get(state.id)
@@ -256,9 +229,6 @@ class BatchJobs:
         state.failed = facts.failed + facts.bad
         state.completed = min(state.total, facts.before + facts.twins + facts.answered)
         state.prompt_tokens, state.completion_tokens = facts.prompt_tokens, facts.completion_tokens
-
-    def _journal(self, state: BatchState) -> Path:
-        return self._folder / f"{state.id}.stanchion"
 
     def _save(self, state: BatchState) -> None:
         write_whole(self._folder / f"{state.id}.json", msgspec.json.encode(state))
@@ -284,12 +254,3 @@ class BatchJobs:
                 (self._folder / f"{name}.json").unlink(missing_ok=True)
             self._files.sweep({state.input_file_id for state in self._states.values() if not state.ended})
             await asyncio.sleep(_SWEEP_S)
-
-
-def _write_part(job: Job) -> None:
-    """Write what was answered of a job that was stopped.  Runs in a thread."""
-    journal = Journal.open(job.journal)
-    try:
-        write_outputs(job, RowKey(job.form.settled), journal, partial=True)
-    finally:
-        journal.close()

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from stanchion.batch.rows import BadRow, Form, Request, Row
+from stanchion.core.call import Body
 from stanchion.core.errors import CallerError
 from stanchion.rules.budget import limited, size_of
 
@@ -47,7 +48,7 @@ class BoundedForm:
             fields = _decode(asked.body)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return asked  # its price says what is wrong with it
-        size = size_of(asked.operation, fields)
+        size = size_of(asked.operation, Body(fields))
         if size.answer is not None or not size.limits:
             return asked
         bounded = {**fields, **limited(fields, size.limits, self._most)}

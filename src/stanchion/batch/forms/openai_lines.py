@@ -26,6 +26,14 @@ class _Line(msgspec.Struct, gc=False):
     custom_id: str = ""
 
 
+class _Content(msgspec.Struct, gc=False):
+    """What of a line decides its answer, as it stands there."""
+
+    body: msgspec.Raw = msgspec.Raw()
+    url: msgspec.Raw = msgspec.Raw(b'""')
+
+
+_content = msgspec.json.Decoder(_Content).decode
 _read = msgspec.json.Decoder(_Line).decode
 
 
@@ -36,16 +44,15 @@ class OpenAILines:
 
     def __init__(self, bare: Operation = Operation.CHAT) -> None:
         self._bare = f"/v1/{bare.path}"
+        self._written = b'"%b"' % self._bare.encode()
 
     def content(self, line: bytes) -> bytes:
         """Return the URL and the body as they stand there.  Raises BadRow."""
         try:
-            read = _read(line)
+            read = _content(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise bad_json(error) from None
-        return (
-            b"%b %b" % (read.url.encode(), read.body) if read.body else b"%b %b" % (self._bare.encode(), line)
-        )
+        return b"%b %b" % ((read.url, read.body) if read.body else (self._written, line))
 
     def request(self, row: Row) -> Request:
         """Return what a line asks.  Raises BadRow."""

@@ -24,7 +24,7 @@ class Item(msgspec.Struct, eq=False, gc=False):
     request: Request
     attempts: int = 0  # tries so far, of lanes that gave it back
     repairs: int = 0  # answers so far that did not fit the schema
-    cost_micro_usd: int = 0  # of those
+    cost_micro_usd: int = 0  # of those, and of tries that broke off, at the most that they can have cost
     usage: Usage | None = None  # of those
 
 
@@ -92,6 +92,11 @@ class Lane(Protocol):
 
 class Cap(Protocol):
     """What may be spent."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether more may be admitted soon, though nothing in flight gives anything back: ask again."""
+        ...
 
     def begin(self, spent_micro_usd: int) -> None:
         """Begin with what was spent before."""

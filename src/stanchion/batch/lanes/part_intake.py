@@ -106,8 +106,7 @@ def divide(
     made = list[PartWriter]()
     for group in groups:
         if group:
-            operation = next(each for each in Operation if each.path == part.operation)
-            again = new_part(part.place, operation, part.asked, tries=part.tries, replaces=part.id)
+            again = new_part(part.place, part.asks, part.asked, tries=part.tries, replaces=part.id)
             again.mended = part.mended + 1
             writer = PartWriter(folder, again, url)
             for item in folder.items(part, dict(group)):

@@ -19,7 +19,6 @@ import msgspec
 
 from stanchion.batch.lanes.parts import Part, PartFolder
 from stanchion.batch.lanes.room import Room
-from stanchion.core.call import Operation
 from stanchion.core.errors import NotYet, Refused, Unavailable, UpstreamError
 from stanchion.engine.batch_place import BatchApi, BatchPlace, is_final
 from stanchion.observe.logs import log_event
@@ -163,12 +162,12 @@ class PartRun:
     async def _create(self, *, unsure: bool) -> BatchObject:
         """Begin the batch, or find the one that was begun."""
         part = self._part
-        url = self._place.url(_operation(part))
+        url = self._place.url(part.asks)
         failed = 0
         while True:
             try:
                 if unsure:
-                    found = await self._find()
+                    found = await self._find() or await self._find_later()
                     if found is not None:
                         return found
                 return await self.api.create(part.file_id, url, {METADATA: self._mark})
@@ -176,6 +175,11 @@ class PartRun:
                 failed += 1
                 unsure = True
                 await self._bear(error, failed)
+
+    async def _find_later(self) -> BatchObject | None:
+        """Look once more: a provider may list what it made a moment later."""
+        await self._sleep(self._poll_s)
+        return await self._find()
 
     async def _find(self) -> BatchObject | None:
         """Look among the provider's batches for the one of this part."""
@@ -253,7 +257,3 @@ class PartRun:
 
     async def _save(self) -> None:
         await asyncio.to_thread(self._folder.save, self._part)
-
-
-def _operation(part: Part) -> Operation:
-    return next(each for each in Operation if each.path == part.operation)

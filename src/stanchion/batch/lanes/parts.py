@@ -49,6 +49,11 @@ class Part(msgspec.Struct):
     id_again: int = 0  # batches of it that failed before they began
     created_at: float = 0.0  # seconds since 1970
 
+    @property
+    def asks(self) -> Operation:
+        """What its rows ask."""
+        return _OPERATIONS[self.operation]
+
 
 class Place(msgspec.Struct, frozen=True, gc=False):
     """Where a row stands in a part."""
@@ -110,7 +115,6 @@ class PartFolder:
 
     def items(self, part: Part, places: Mapping[bytes, Place]) -> Iterator[Item]:
         """Return the items of these rows, with the bodies as they came."""
-        operation = _OPERATIONS[part.operation]
         there = part.place.partition("/")[2]
         with self.path(part, "form").open("rb") as form:
             for key, place in places.items():
@@ -118,7 +122,7 @@ class PartFolder:
                 body = bytes(read_line(form.read(place.length)).body)
                 if part.asked != there:
                     body = with_model(body, part.asked)
-                yield Item(key, place.number, Request("", operation, body), part.tries)
+                yield Item(key, place.number, Request("", part.asks, body), part.tries)
 
 
 class PartWriter:
@@ -163,6 +167,7 @@ class PartWriter:
         self.flush()
         rows = self._folder.path(self.part, "rows").open("wb")
         rows.write(self._rows)
+        self._rows = bytearray()  # who wrote a part may be held as long as it lives
         for file in (self._form, rows):
             file.flush()
             os.fsync(file.fileno())

@@ -21,7 +21,6 @@ from stanchion.batch.lanes.part_run import BatchLaneOptions, GivenUp, PartRun
 from stanchion.batch.lanes.parts import Part, PartFolder, PartWriter, new_part, with_model
 from stanchion.batch.lanes.places import Places
 from stanchion.batch.lanes.room import is_full
-from stanchion.core.call import Operation
 from stanchion.engine.batch_place import BatchPlace
 from stanchion.engine.engine import Engine
 from stanchion.observe.logs import log_event
@@ -29,6 +28,7 @@ from stanchion.wire.batch import BatchObject
 
 log = logging.getLogger(__name__)
 _TAKEN = 1000  # items taken at once
+_SOON_S = 0.1  # seconds between two looks at a cap that waits
 _UPLOADS = 2  # at once
 _MENDED_MOST = 20  # times a part is made anew: halved, or without lines the provider does not take
 
@@ -62,6 +62,7 @@ class BatchLane:
         self._work = work
         self._uploads = asyncio.Semaphore(_UPLOADS)
         self._ended = asyncio.Event()
+        self._reading = asyncio.Semaphore(1)  # a part's rows take 12 MB while its answers are read
         parts = await asyncio.to_thread(self._folder.load)
         for part in parts:
             keys = await asyncio.to_thread(self._folder.keys, part)
@@ -111,6 +112,9 @@ class BatchLane:
         while self._cap is not None and not self._cap.admit(item):
             self._intake.flush()
             self._close_full()
+            if self._cap.waits and not self._work.stopping:
+                await asyncio.sleep(_SOON_S)
+                continue
             if not self._tasks:
                 self._work.back(item)
                 self._work.capped()
@@ -196,9 +200,8 @@ class BatchLane:
             log_event(log, logging.WARNING, "batch.lines_refused", part=part.id, lines=len(lines))
             wanted = await self._give_back(part, lines, wanted)
         without = frozenset[int]() if full else lines
-        operation = _operation(part)
         made = await asyncio.to_thread(
-            lambda: divide(self._folder, part, place.url(operation), without=without)
+            lambda: divide(self._folder, part, place.url(part.asks), without=without)
         )
         for writer in made:
             await asyncio.to_thread(writer.close)
@@ -228,22 +231,33 @@ class BatchLane:
                 files.append(out)
             if await run.fetch(batch.error_file_id, err):
                 files.append(err)
+        async with self._reading:
+            again = await self._read(part, batch, files, wanted)
+        await self._leave(part, run, batch, again)
+
+    async def _read(
+        self, part: Part, batch: BatchObject | None, files: list[Path], wanted: set[bytes] | None
+    ) -> PartWriter | None:
+        """Tell what the files say of each row; return where those are that go into another batch."""
         answers = PartAnswers(self._folder, part, self._places.again(part))
         await answers.begin(wanted)
         again = self._again(part) if batch is not None else None
         async with aclosing(answers.read(files)) as pages:
             async for page in pages:
-                self._tell(page, again)
+                self._tell(page, again, part)
                 if self._work.crowded:
                     await self._work.recorded()
                 if again is not None:
                     await asyncio.to_thread(again.flush)
         await self._work.recorded()
-        await self._leave(part, run, batch, again)
+        return again
 
-    def _tell(self, page: list[Told], again: PartWriter | None) -> None:
+    def _tell(self, page: list[Told], again: PartWriter | None, part: Part) -> None:
+        place, took_s = self._places.again(part), time.time() - part.created_at
         for item, answer in page:
             if answer is not None:
+                if place is not None and answer.answered:
+                    place.book(item.request.operation, part.asked, answer.usage, took_s)
                 if self._cap is not None:
                     self._cap.settle(item, answer)
                 self._work.done(item, answer)
@@ -274,13 +288,9 @@ class BatchLane:
         left_s = options.deadline_at - options.rescue_s - time.time()
         if place is None or part.tries >= options.tries or left_s < options.window_s:
             return None
-        again = new_part(part.place, _operation(part), part.asked, tries=part.tries + 1, replaces=part.id)
-        return PartWriter(self._folder, again, place.url(_operation(part)))
+        again = new_part(part.place, part.asks, part.asked, tries=part.tries + 1, replaces=part.id)
+        return PartWriter(self._folder, again, place.url(part.asks))
 
     def _is_late(self) -> bool:
         options = self._options
         return options.deadline_at > 0 and time.time() >= options.deadline_at - options.rescue_s
-
-
-def _operation(part: Part) -> Operation:
-    return next(each for each in Operation if each.path == part.operation)

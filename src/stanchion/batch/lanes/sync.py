@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from stanchion.batch.answers import Answer, Problem
+from stanchion.batch.answers import UNTOLD, Answer, Problem
 from stanchion.batch.lanes.lane import Cap, Item, Work
 from stanchion.core.call import Body, Call, json_call
-from stanchion.core.errors import StanchionError, UpstreamError
-from stanchion.core.trail import Trail
+from stanchion.core.errors import Sent, StanchionError, UpstreamError
+from stanchion.core.trail import Attempt, Trail
 from stanchion.core.usage import Usage
 from stanchion.engine.engine import Engine
 from stanchion.engine.spread import Spread
@@ -116,10 +116,24 @@ class _Capped:
     def admit(self, item: Item) -> bool:
         return self._cap.admit(item)
 
+    @property
+    def waits(self) -> bool:
+        return self._cap.waits
+
     def tried(self, item: Item, call: Call, error: StanchionError | None) -> None:
         del error  # what a try used is known whether it was answered or not
+        if any(map(_is_untold, call.trail.attempts)):
+            self._cap.settle(item, UNTOLD)
+            return
         usage, cost = self._used((call.trail,))
         self._cap.settle(item, Answer(0, usage=usage, cost_micro_usd=cost))
+
+
+def _is_untold(attempt: Attempt) -> bool:
+    """Say whether a try may be billed whose usage is not known: it was sent, and no error status came."""
+    if attempt.usage is not None or attempt.sent == Sent.NOT_SENT.value or attempt.outcome == "completed":
+        return False
+    return attempt.status is None or attempt.status < 400
 
 
 async def _halt(work: Work, spread: Spread[Item]) -> None:

@@ -14,8 +14,9 @@ from stanchion.stores.journal.records import (
     unpack_entry,
 )
 
-_BLOCK = 128  # entries read at once: rows that follow each other are answered near each other
-_BLOCKS = 256  # kept, 1.3 MB
+_SHIFT = 7
+_BLOCK = 1 << _SHIFT  # entries read at once: rows that follow each other are answered near each other
+_BLOCKS = 48  # kept, 250 kB
 _CHUNK = 8192  # entries, where all are read
 
 
@@ -24,27 +25,38 @@ class Index:
 
     def __init__(self, index: int, answers: int) -> None:
         """The files, open for reading; the index holds whole entries after its head."""
-        self._index = index
+        self.file = index
         self._answers = answers
         self._blocks: dict[int, bytes] = {}
 
+    def forget(self) -> None:
+        """Read all anew: the file was cut."""
+        self._blocks.clear()
+
     def key_of(self, number: int) -> bytes:
         """Return the key of an entry."""
-        block, within = divmod(number, _BLOCK)
-        at = within * ENTRY_BYTES
+        return self.entry(number).key
+
+    def has(self, number: int, key: bytes) -> bool:
+        """Say whether an entry is this key's."""
+        block, at = number >> _SHIFT, (number & _BLOCK - 1) * ENTRY_BYTES
         raw = self._blocks.get(block)
         if raw is None or len(raw) <= at:
             raw = self._read(block)
-        return raw[at : at + 16]
+        return raw.startswith(key, at)
 
     def entry(self, number: int) -> Entry:
         """Return an entry."""
-        block, within = divmod(number, _BLOCK)
-        at = within * ENTRY_BYTES
+        block, at = number >> _SHIFT, (number & _BLOCK - 1) * ENTRY_BYTES
         raw = self._blocks.get(block)
         if raw is None or len(raw) <= at:
             raw = self._read(block)
         return unpack_entry(raw, at)
+
+    def keys(self, first: int, most: int) -> list[bytes]:
+        """Return the keys of at most so many entries that follow each other."""
+        raw = os.pread(self.file, most * ENTRY_BYTES, (1 + first) * ENTRY_BYTES)
+        return [raw[at : at + 16] for at in range(0, len(raw) - ENTRY_BYTES + 1, ENTRY_BYTES)]
 
     def record(self, entry: Entry) -> Record | None:
         """Return the record of an entry; None if it is not what the entry says."""
@@ -55,14 +67,14 @@ class Index:
         """Return the first `end` entries, in the order in which they were written."""
         for first in range(0, end, _CHUNK):
             count = min(_CHUNK, end - first)
-            raw = os.pread(self._index, count * ENTRY_BYTES, (1 + first) * ENTRY_BYTES)
+            raw = os.pread(self.file, count * ENTRY_BYTES, (1 + first) * ENTRY_BYTES)
             for key, offset, length, cost, kind, status, _ in ENTRY.iter_unpack(raw):
                 yield Entry(key, offset, length, cost, kind, status)
 
     def _read(self, block: int) -> bytes:
         if len(self._blocks) >= _BLOCKS:
             self._blocks.clear()
-        raw = os.pread(self._index, _BLOCK * ENTRY_BYTES, (1 + block * _BLOCK) * ENTRY_BYTES)
+        raw = os.pread(self.file, _BLOCK * ENTRY_BYTES, (1 + block * _BLOCK) * ENTRY_BYTES)
         raw = raw[: len(raw) - len(raw) % ENTRY_BYTES]
         self._blocks[block] = raw
         return raw

@@ -17,15 +17,13 @@ import msgspec
 
 from stanchion.core.errors import StanchionError
 from stanchion.stores.journal.errors import JournalError
-from stanchion.stores.journal.healing import heal
+from stanchion.stores.journal.heads import begin_files
+from stanchion.stores.journal.healing import Found, heal
 from stanchion.stores.journal.index import Index
 from stanchion.stores.journal.lock import take_lock
+from stanchion.stores.journal.nearby import Nearby
 from stanchion.stores.journal.records import (
-    DATA_BEGIN,
-    DATA_MAGIC,
     ENTRY_BYTES,
-    INDEX_MAGIC,
-    NAME_BYTES,
     Entry,
     Kind,
     Record,
@@ -33,6 +31,11 @@ from stanchion.stores.journal.records import (
 from stanchion.stores.journal.table import Table
 from stanchion.stores.journal.writer import SYNCED, Writer, full, read_synced
 
+ANSWERED, FAILED, NOTE = (
+    int(Kind.ANSWERED),
+    int(Kind.FAILED),
+    int(Kind.NOTE),
+)  # an enumeration compares slowly
 _PENDING_MOST = 4096  # records that wait to be written; beyond it who answers is to wait
 _PENDING_BYTES_MOST = 32 * 1024 * 1024
 FOLDER_ENDING = ".stanchion"
@@ -75,7 +78,7 @@ class Journal:
     ) -> Self:
         """Open or begin a journal, and heal it.  Takes about a second for a million records: call it in a thread.
 
-        With `retry_failed` what failed counts as not asked.  Not `durable`: the disk is never waited for.
+        `expected` records have room without growing.  With `retry_failed` what failed counts as not asked.  Not `durable`: the disk is never waited for.
         Raises JournalBusy, JournalError, OSError.
         """
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,53 +96,44 @@ class Journal:
             os.open(self.folder / name, flags, 0o600) for name in ("answers", "index", "synced")
         )
         self._files = [answers, index, synced]
-        self._begin(answers, index)
+        begin_files(self.folder, answers, index)
+        self.index = Index(index, answers)
+        self._table = Table(self.index, max(expected, os.fstat(index).st_size // ENTRY_BYTES))
+        self._nearby = Nearby(self._table, self.index)
+        self._retry_failed = retry_failed
         try:
-            self.count, self._end = heal(answers, index, read_synced(os.pread(synced, SYNCED.size, 0)))
+            self.count, self._end = heal(
+                answers, self.index, read_synced(os.pread(synced, SYNCED.size, 0)), self._took
+            )
         except OSError as error:
             raise full(str(self.folder), error) from error
-        self.index = Index(index, answers)
-        self._table = table = Table(self.index.key_of, max(expected, self.count))
-        counts, put = self.counts, table.put
-        for number, entry in enumerate(self.index.all(self.count)):
-            counts.spent_micro_usd += entry.cost_micro_usd
-            if entry.kind == Kind.NOTE:
-                self.notes[entry.key] = number
-            elif entry.kind != Kind.FAILED or not retry_failed:
-                self._count(entry.kind, put(entry.key, number))
+        if len(self._table) != self.count:
+            self._nearby.forget()
+        self.number_of = self._nearby.find  # of a key, the record's number from 0; -1 if there is none
 
-    def _begin(self, answers: int, index: int) -> None:
-        """Write the heads of new files; check those of old ones."""
-        head = os.pread(answers, DATA_BEGIN, 0)
-        if len(head) < DATA_BEGIN:
-            head = DATA_MAGIC + os.urandom(NAME_BYTES)
-            os.ftruncate(answers, 0)
-            _write_all(answers, head)
-            os.fsync(answers)
-            _sync_folder(self.folder)
-        if not head.startswith(DATA_MAGIC):
-            raise JournalError(
-                f"{self.folder}/answers is no journal of this version: choose another output, or begin anew with --fresh"
-            )
-        wanted = (INDEX_MAGIC + head[len(DATA_MAGIC) :]).ljust(ENTRY_BYTES, b"\0")
-        if (
-            os.pread(index, ENTRY_BYTES, 0) != wanted
-        ):  # another journal's, or none yet: made anew from the answers
-            os.ftruncate(index, 0)
-            _write_all(index, wanted)
+    def _took(self, found: Found) -> None:
+        """Enter what was found in the index."""
+        counts, keys = self.counts, found.keys
+        counts.spent_micro_usd += sum(found.costs)
+        if found.kinds.count(ANSWERED) == len(keys):  # nearly always
+            counts.answered += len(keys)
+            for _, before in self._table.extend(keys, found.first):
+                self._forget(before)
+            return
+        for number, (key, kind) in enumerate(zip(keys, found.kinds, strict=True), found.first):
+            if kind == NOTE:
+                self.notes[key] = number
+            elif kind != FAILED or not self._retry_failed:
+                self._count(kind, self._table.put(key, number))
 
     def find(self, key: bytes) -> bool:
         """Say whether a key was answered, or failed for good."""
-        return self._table.find(key) >= 0 or key in self._fresh
+        return self.number_of(key) >= 0 or key in self._fresh
 
     def entry_of(self, key: bytes) -> Entry | None:
         """Return what is known of a key without reading its record; None if it is not recorded."""
-        number = self._table.find(key)
+        number = self.number_of(key)
         return None if number < 0 else self.index.entry(number)
-
-    def number_of(self, key: bytes) -> int:
-        """Return which record of the journal has the key, from 0; -1 if none has."""
-        return self._table.find(key)
 
     def record(self, entry: Entry) -> Record:
         """Return the record of an entry.  Raises JournalError if the disk gives something else."""
@@ -216,7 +210,7 @@ class Journal:
                 del fresh[key]
             self._pending_bytes -= record.length
             self.counts.spent_micro_usd += record.cost_micro_usd
-            if record.kind == Kind.NOTE:
+            if record.kind == NOTE:
                 self.notes[key] = self.count
             else:
                 self._count(record.kind, table.put(key, self.count))
@@ -229,16 +223,20 @@ class Journal:
 
     def _count(self, kind: int, before: int) -> None:
         """Count a key's record; `before` is the number of the one that it replaces, or -1."""
-        counts = self.counts
         if before >= 0:
-            if self.index.entry(before).kind == Kind.ANSWERED:
-                counts.answered -= 1
-            else:
-                counts.failed -= 1
-        if kind == Kind.ANSWERED:
-            counts.answered += 1
+            self._forget(before)
+        if kind == ANSWERED:
+            self.counts.answered += 1
         else:
-            counts.failed += 1
+            self.counts.failed += 1
+
+    def _forget(self, number: int) -> None:
+        """Count a record no more: another one of its key came later."""
+        self._nearby.forget()
+        if self.index.entry(number).kind == ANSWERED:
+            self.counts.answered -= 1
+        else:
+            self.counts.failed -= 1
 
     async def sync(self) -> None:
         """Write what was put and wait for the disk.  Raises JournalError if that failed."""
@@ -273,16 +271,3 @@ class Journal:
         for file in (*self._files, self._lock):
             os.close(file)
         self._files = []
-
-
-def _write_all(file: int, raw: bytes) -> None:
-    if os.pwrite(file, raw, 0) != len(raw):
-        raise OSError(28, "No space left on device")
-
-
-def _sync_folder(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -1,0 +1,119 @@
+"""One batch job, or what is compared with it, in a process of its own: `python -m benchmarks.batch_worker ORDER`.
+
+ORDER is JSON: {"what": "plain" | "job" | "resume", "base_url": ..., "source": ..., "output": ...} and more, see below.
+It ends with a line of JSON: seconds and CPU seconds of the work, the peak of the memory, and for a job that is taken
+up again the time of the first call on the wall clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+import uvloop
+
+from benchmarks.payloads import KEY
+
+WORKERS = 200
+
+
+async def plain(order: dict[str, Any], source: IO[bytes], output: IO[bytes]) -> None:
+    """What one writes in an afternoon: 200 workers, an HTTP client, a file of results."""
+    import aiohttp  # noqa: PLC0415 - each process loads what it measures, and nothing else
+
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    base = order["base_url"].removesuffix("/v1")
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def work() -> None:
+            for line in source:
+                row = json.loads(line)
+                asked = session.post(base + row["url"], data=json.dumps(row["body"]), headers=headers)
+                async with asked as reply:
+                    body = json.loads(await reply.read())
+                told = {"custom_id": row["custom_id"], "response": {"status_code": 200, "body": body}}
+                output.write(json.dumps(told).encode() + b"\n")
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(WORKERS):
+                group.create_task(work())
+
+
+async def job(order: dict[str, Any], *, first_only: bool = False) -> float:
+    """The same rows as a job of ours.  Returns the time of the first call, where only that is wanted."""
+    from stanchion.batch.formats.openai_lines import ErrorOutput, OpenAIOutput  # noqa: PLC0415
+    from stanchion.batch.forms.openai_lines import OpenAILines  # noqa: PLC0415
+    from stanchion.batch.job import Job, Outputs  # noqa: PLC0415
+    from stanchion.batch.lanes.lane import Work  # noqa: PLC0415
+    from stanchion.batch.lanes.sync import SyncLane  # noqa: PLC0415
+    from stanchion.batch.run import Run  # noqa: PLC0415
+    from stanchion.batch.sources.jsonl import JsonLines  # noqa: PLC0415
+    from stanchion.engine.config import load  # noqa: PLC0415
+    from stanchion.engine.engine import Engine  # noqa: PLC0415
+    from stanchion.engine.spread_outcome import SpreadOptions  # noqa: PLC0415
+    from stanchion.stores.journal.journal import folder_of  # noqa: PLC0415
+
+    class FirstCall(SyncLane):
+        """Ends the job when the first row would be asked, and notes the time."""
+
+        at = 0.0
+
+        async def run(self, work: Work) -> None:
+            for item in await work.take(1000):
+                FirstCall.at = FirstCall.at or time.time()
+                work.back(item)
+
+    output = Path(order["output"])
+    flags = {
+        "providers.here.preset": order.get("preset", "compatible"),
+        "providers.here.base_url": order["base_url"],
+        "providers.here.key_env": ["HERE_KEY"],
+        "providers.here.models": ["*"],
+    }
+    async with Engine(load(flags=flags, environ={"HERE_KEY": order.get("key", KEY)})) as engine:
+        options = SpreadOptions(most=order.get("most", WORKERS), finish_s=1.0)
+        running = Run(
+            Job(
+                JsonLines(Path(order["source"])),
+                OpenAILines(),
+                Outputs(output, OpenAIOutput(), output.with_suffix(".errors"), ErrorOutput()),
+                ((FirstCall if first_only else SyncLane)(engine, options),),
+                folder_of(output),
+                durable=order.get("durable", True),
+            )
+        )
+        if order.get("seconds"):
+            asyncio.get_running_loop().call_later(order["seconds"], running.stop)
+        ended = await running.run()
+        assert first_only or order.get("seconds") or not ended.exit_code, ended
+    return FirstCall.at
+
+
+def main() -> None:
+    """Do what is ordered; tell what it took."""
+    order = json.loads(sys.argv[1])
+    began_at, began_cpu, first = time.perf_counter(), time.process_time(), 0.0
+    if order["what"] == "plain":
+        with contextlib.ExitStack() as stack:
+            source = stack.enter_context(Path(order["source"]).open("rb"))
+            output = stack.enter_context(Path(order["output"]).open("wb"))
+            uvloop.run(plain(order, source, output))
+    else:
+        first = uvloop.run(job(order, first_only=order["what"] == "resume"))
+    told = {
+        "seconds": time.perf_counter() - began_at,
+        "cpu_s": time.process_time() - began_cpu,
+        "peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "first_at": first,
+    }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()

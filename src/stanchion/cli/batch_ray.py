@@ -1,0 +1,76 @@
+"""`--engine ray`: a job whose rows are asked by workers on several machines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Generator, Mapping
+from typing import Any
+
+import msgspec
+
+from stanchion.batch.job import Ended
+from stanchion.batch.parts import Parts
+from stanchion.batch.progress import Snapshot
+from stanchion.batch.ray import RayRun
+from stanchion.batch.wanted import Wanted
+from stanchion.cli.batch_display import Display
+from stanchion.cli.batch_running import keep_snapshot, show_progress
+from stanchion.engine.config import Loaded
+
+# what Ray is told before it is loaded, unless the user says otherwise
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # it would report to its makers
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # its own logs are in its folder
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns of accelerators that nobody asked for
+    "RAY_DATA_LOG_LEVEL": "ERROR",
+}
+
+
+def run_on_ray(
+    loaded: Loaded, wanted: Wanted, parts: Parts, display: Display, flags: Mapping[str, Any]
+) -> tuple[Ended, Snapshot]:
+    """Run a job to its end.  Raises StanchionError, OSError."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    return asyncio.run(_run(loaded, wanted, parts, display, flags))
+
+
+async def _run(
+    loaded: Loaded, wanted: Wanted, parts: Parts, display: Display, flags: Mapping[str, Any]
+) -> tuple[Ended, Snapshot]:
+    running = RayRun(wanted, loaded, parts, config=loaded.file, flags=flags)
+    with display, _stopped_by_signals(running):
+        async with asyncio.TaskGroup() as group:
+            shown = group.create_task(show_progress(running, display, wanted))
+            try:
+                ended = await running.run()
+            finally:
+                shown.cancel()
+        done = not ended.stopped and not ended.undone
+        last = msgspec.structs.replace(running.snapshot(), stage="done" if done else "stopped")
+        display.show(last)
+    keep_snapshot(wanted, last)
+    return ended, last
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(running: RayRun) -> Generator[None]:
+    """Let Ctrl-C and SIGTERM end the workers after what is in flight; a second one ends them at once."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        running.stop(now=bool(running.stopped))
+
+    names = (signal.SIGINT, signal.SIGTERM)
+    for each in names:
+        with contextlib.suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(each, stop)
+    try:
+        yield
+    finally:
+        for each in names:
+            with contextlib.suppress(NotImplementedError):
+                loop.remove_signal_handler(each)
