@@ -152,9 +152,7 @@ def test_the_panel_is_drawn_at_a_terminal_and_others_can_look(tmp_path: Path) ->
         folder = Folder(tmp_path, provider)
         folder.write("in.jsonl", [{"text": f"row {number}"} for number in range(2000)])
         folder.write("ask.j2", "{{ text }}")
-        command = shlex.split(
-            ["run", "in.jsonl", "-t", "ask.j2", "-m", "gpt-4o-mini", "-o", "out.jsonl", "--concurrency", "20"]
-        )
+        command = shlex.split("run in.jsonl -t ask.j2 -m gpt-4o-mini -o out.jsonl --concurrency 20")
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
             [*PROGRAM, "batch", *command],
