@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stanchion.batch.cap import Cap
+from stanchion.batch.lanes.choice import LaneWish, lanes_of
 from stanchion.batch.lanes.lane import Lane
 from stanchion.batch.lanes.part_run import BatchLaneOptions
 from stanchion.batch.lanes.provider_batch import BatchLane
@@ -173,3 +174,21 @@ async def test_a_part_that_was_half_written_is_nothing(sim: Simulator, tmp_path:
     assert ended.exit_code == 0
     assert answers(tmp_path) == right(range(20))
     assert not list(parts.iterdir())
+
+
+async def test_what_was_sent_is_waited_for_whichever_lane_is_wanted_then(tmp_path: Path):
+    async with Simulator(SimulatorOptions(batches=BatchOptions(work_s=1.2))) as sim:
+        write_rows(tmp_path / "in.jsonl", range(60))
+        await run_job(sim, tmp_path, lanes, watch=stop_soon)
+        write_rows(tmp_path / "in.jsonl", range(80))
+
+        def chosen(engine: Engine, journal: Path) -> Sequence[Lane]:
+            made = lanes_of(engine, journal, LaneWish("sync", batch=QUICK), SpreadOptions())
+            assert [lane.name for lane in made] == ["batch", "sync"]
+            return made
+
+        ended = await run_job(sim, tmp_path, chosen)
+        assert ended.exit_code == 0
+        assert answers(tmp_path) == right(range(80))
+        assert (len(sim.batches), paid(sim)) == (1, 80)
+        assert sum(call.batch == "" for call in sim.calls if call.path == "/v1/chat/completions") == 20
