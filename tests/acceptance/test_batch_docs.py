@@ -14,7 +14,15 @@ from stanchion.cli.batch_run import run
 from stanchion.rules.template import Template
 
 ROOT = Path(__file__).parents[2]
-OURS = ("invalid_", "template_", "schema_", "price_")
+OURS = (
+    "invalid_json",
+    "invalid_row",
+    "invalid_csv",
+    "invalid_id",
+    "template_mismatch",
+    "schema_mismatch",
+    "price_unknown",
+)
 
 
 @pytest.mark.parametrize("page", ["docs/reference/batch.md", "docs/zh/reference/batch.md"])
@@ -31,7 +39,7 @@ def test_every_option_command_column_and_code_is_in_the_reference(page: str) -> 
     assert unsaid == []
     assert [name for name in batch.list_commands(click.Context(batch)) if f"`{name} " not in text] == []
     assert [f"answer{end}" for end in ADDED if f"`answer{end}`" not in text] == []
-    assert [code for code in _BY_CODE if code.startswith(OURS) and f"`{code}`" not in text] == []
+    assert [code for code in OURS if code not in _BY_CODE or f"`{code}`" not in text] == []
 
 
 @pytest.mark.parametrize("page", ["docs/howto/batch.md", "docs/zh/howto/batch.md"])

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import select
-import shlex
 import signal
 import subprocess
 import threading
@@ -152,18 +151,19 @@ def test_the_panel_is_drawn_at_a_terminal_and_others_can_look(tmp_path: Path) ->
         folder = Folder(tmp_path, provider)
         folder.write("in.jsonl", [{"text": f"row {number}"} for number in range(2000)])
         folder.write("ask.j2", "{{ text }}")
-        command = shlex.split("run in.jsonl -t ask.j2 -m gpt-4o-mini -o out.jsonl --concurrency 20")
-        ours, theirs = pty.openpty()
-        process = subprocess.Popen(
-            [*PROGRAM, "batch", *command],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            cwd=tmp_path,
-            env=environ(tmp_path, TERM="xterm", COLUMNS="120", LINES="40"),
-            start_new_session=True,
+        command = (
+            "run",
+            "in.jsonl",
+            "-t",
+            "ask.j2",
+            "-m",
+            "gpt-4o-mini",
+            "-o",
+            "out.jsonl",
+            "--concurrency",
+            "20",
         )
-        os.close(theirs)
+        process, ours = _at_a_terminal(tmp_path, command)
         try:
             shown = _read(ours, lambda text: re.search(r"in flight\s+20 .*sim/gpt-4o-mini", text, re.DOTALL))
             for part in ("in.jsonl -> out.jsonl", "tokens/s", "projected", "sim/gpt-4o-mini", "requests"):
@@ -187,6 +187,22 @@ def test_the_panel_is_drawn_at_a_terminal_and_others_can_look(tmp_path: Path) ->
         assert not told["running"]
         assert not told["written"]
         assert told["answered"] > 0
+
+
+def _at_a_terminal(folder: Path, command: tuple[str, ...]) -> tuple[subprocess.Popen[bytes], int]:
+    """Start `stanchion batch` at a terminal of its own; return the process and our end."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*PROGRAM, "batch", *command],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=folder,
+        env=environ(folder, TERM="xterm", COLUMNS="120", LINES="40"),
+        start_new_session=True,
+    )
+    os.close(theirs)
+    return process, ours
 
 
 def _read(terminal: int, until: Any) -> str:

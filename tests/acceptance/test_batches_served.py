@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -156,7 +159,7 @@ def test_a_batch_is_cancelled_and_what_was_answered_is_there(tmp_path: Path):
 
 
 def test_a_batch_that_takes_too_long_expires_with_what_was_answered(tmp_path: Path):
-    slow = ("--set", "batches.open_most=1", "--set", "batches.window_s=3")
+    slow = ("--set", "batches.open_most=1", "--set", "batches.window_s=6")
     with Served(tmp_path, *slow) as served, client(served) as sdk:
         over = ended(sdk, submit(sdk, [line(n, "sim-long-40") for n in range(100)]))
         assert over.status == "expired"
@@ -259,3 +262,18 @@ def test_who_is_refused_while_it_still_sends_hears_why(tmp_path: Path):
             urllib.request.urlopen(request, timeout=20)
         with refused.value as answer:
             assert answer.status == 401
+
+
+@pytest.mark.parametrize("page", ["docs/howto/batch-gateway.md", "docs/zh/howto/batch-gateway.md"])
+def test_the_guides_program_runs_as_it_stands(served: Served, tmp_path: Path, page: str):
+    text = (Path(__file__).resolve().parents[2] / page).read_text("utf-8")
+    found = re.search(r"^```python\n(.*?)^```$", text, re.M | re.S)
+    assert found is not None
+    program = found[1].replace("http://127.0.0.1:8080", served.origin).replace("sleep(5)", "sleep(0.1)")
+    (tmp_path / "requests.jsonl").write_bytes(file_of([line(1), line(2)])[1])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::ResourceWarning", "-c", program],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(each)["custom_id"] for each in done.stdout.splitlines() if each] == ["row-1", "row-2"]

@@ -14,6 +14,7 @@ from stanchion.batch.api.files import FileStore
 from stanchion.batch.api.jobs import BatchJobs
 from stanchion.batch.api.state import BatchState
 from stanchion.core.call import Body, Operation, json_call
+from stanchion.core.errors import LimitReached
 from stanchion.engine.config import Loaded, load
 from stanchion.engine.engine import Engine
 from stanchion.gateway.callers.door import ANYBODY, Door
@@ -39,9 +40,11 @@ def settings(sim: Simulator, tmp_path: Path, **more: str) -> Loaded:
 
 
 @asynccontextmanager
-async def jobs_of(loaded: Loaded, folder: Path) -> AsyncGenerator[tuple[Engine, FileStore, BatchJobs]]:
+async def jobs_of(
+    loaded: Loaded, folder: Path, room: int = 10**9
+) -> AsyncGenerator[tuple[Engine, FileStore, BatchJobs]]:
     async with Engine(loaded) as engine:
-        files = FileStore(folder / "files", caller_most_bytes=10**9, keep_days=1)
+        files = FileStore(folder / "files", caller_most_bytes=room, keep_days=1)
         files.open()
         door = Door(None, lambda: loaded.settings.callers)
         jobs = BatchJobs(engine, door, folder / "jobs", files, loaded.settings.batches)
@@ -127,3 +130,19 @@ async def test_only_so_many_batches_are_done_at_once(tmp_path: Path):
         assert (await ended(jobs, first)).status == "completed"
         assert (await ended(jobs, second)).status == "completed"
         assert [state.id for state in jobs.of("")] == [second.id, first.id]
+
+
+async def test_a_caller_that_keeps_too_much_begins_nothing_more(tmp_path: Path):
+    async with (
+        Simulator() as sim,
+        jobs_of(settings(sim, tmp_path), tmp_path, room=400) as (_, files, jobs),
+    ):
+        first = await ended(jobs, submit(files, jobs, range(2)))
+        assert first.status == "completed"
+        assert files.room("") <= 0  # what was answered counts, too
+        with pytest.raises(LimitReached, match="delete files"):
+            submit(files, jobs, [])
+        assert first.output_file_id is not None
+        for file in files.of(""):
+            files.delete(file.id)
+        assert (await ended(jobs, submit(files, jobs, range(2)))).status == "completed"

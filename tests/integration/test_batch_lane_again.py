@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from stanchion.batch.cap import Cap
+from stanchion.batch.lanes.choice import LaneWish, lanes_of
 from stanchion.batch.lanes.lane import Lane
 from stanchion.batch.lanes.part_run import BatchLaneOptions
 from stanchion.batch.lanes.provider_batch import BatchLane
@@ -40,8 +41,17 @@ def lanes(engine: Engine, journal: Path) -> Sequence[Lane]:
     return BatchLane(engine, journal, QUICK), sync(engine)
 
 
-def stop_soon(run: Run) -> None:
-    asyncio.get_running_loop().call_later(0.4, run.stop)
+def stop_soon(sim: Simulator) -> Callable[[Run], None]:
+    """Stop a run a moment after its batch was begun."""
+    loop = asyncio.get_running_loop()
+
+    def watch(run: Run) -> None:
+        def look() -> None:
+            loop.call_later(0.1, run.stop) if sim.batches else loop.call_later(0.01, look)
+
+        look()
+
+    return watch
 
 
 def holds(folder: Path, *words: bytes) -> bool:
@@ -54,9 +64,9 @@ def paid(sim: Simulator) -> int:
 
 
 async def test_a_job_that_is_stopped_leaves_its_batch_running_and_takes_it_the_next_time(tmp_path: Path):
-    async with Simulator(SimulatorOptions(batches=BatchOptions(work_s=1.2))) as sim:
+    async with Simulator(SimulatorOptions(batches=BatchOptions(work_s=2.0))) as sim:
         write_rows(tmp_path / "in.jsonl", range(200))
-        ended = await run_job(sim, tmp_path, lanes, watch=stop_soon)
+        ended = await run_job(sim, tmp_path, lanes, watch=stop_soon(sim))
         assert ended.exit_code == 130
         assert [batch.status for batch in sim.batches] == ["in_progress"]
         ended = await run_job(sim, tmp_path, lanes)
@@ -68,7 +78,7 @@ async def test_a_job_that_is_stopped_leaves_its_batch_running_and_takes_it_the_n
 async def test_a_batch_of_which_nobody_heard_is_found_the_next_time(sim: Simulator, tmp_path: Path):
     write_rows(tmp_path / "in.jsonl", range(50))
     sim.faults.set(["lost,model=batches.create", "503,model=batches.list,times=0"])
-    ended = await run_job(sim, tmp_path, lanes, watch=stop_soon)
+    ended = await run_job(sim, tmp_path, lanes, watch=stop_soon(sim))
     assert ended.exit_code == 130
     assert len(sim.batches) == 1
     sim.faults.clear()
@@ -79,9 +89,9 @@ async def test_a_batch_of_which_nobody_heard_is_found_the_next_time(sim: Simulat
 
 
 async def test_rows_that_were_taken_away_or_added_meanwhile_are_understood(tmp_path: Path):
-    async with Simulator(SimulatorOptions(batches=BatchOptions(work_s=1.2))) as sim:
+    async with Simulator(SimulatorOptions(batches=BatchOptions(work_s=2.0))) as sim:
         write_rows(tmp_path / "in.jsonl", range(100))
-        await run_job(sim, tmp_path, lanes, watch=stop_soon)
+        await run_job(sim, tmp_path, lanes, watch=stop_soon(sim))
         write_rows(tmp_path / "in.jsonl", range(40, 130))
         ended = await run_job(sim, tmp_path, lanes)
         assert ended.exit_code == 0
@@ -90,9 +100,9 @@ async def test_rows_that_were_taken_away_or_added_meanwhile_are_understood(tmp_p
 
 
 async def test_the_rest_goes_on_where_a_job_under_other_settings_has_no_batches_any_more(tmp_path: Path):
-    async with Simulator(SimulatorOptions(batches=BatchOptions(work_s=1.2))) as sim:
+    async with Simulator(SimulatorOptions(batches=BatchOptions(work_s=2.0))) as sim:
         write_rows(tmp_path / "in.jsonl", range(30))
-        await run_job(sim, tmp_path, lanes, watch=stop_soon)
+        await run_job(sim, tmp_path, lanes, watch=stop_soon(sim))
         loaded = settings(sim, tmp_path, providers__sim__batches="false")
         ended = await run_job(sim, tmp_path, lanes, loaded=loaded)
         assert ended.exit_code == 0
@@ -173,3 +183,21 @@ async def test_a_part_that_was_half_written_is_nothing(sim: Simulator, tmp_path:
     assert ended.exit_code == 0
     assert answers(tmp_path) == right(range(20))
     assert not list(parts.iterdir())
+
+
+async def test_what_was_sent_is_waited_for_whichever_lane_is_wanted_then(tmp_path: Path):
+    async with Simulator(SimulatorOptions(batches=BatchOptions(work_s=2.0))) as sim:
+        write_rows(tmp_path / "in.jsonl", range(60))
+        await run_job(sim, tmp_path, lanes, watch=stop_soon(sim))
+        write_rows(tmp_path / "in.jsonl", range(80))
+
+        def chosen(engine: Engine, journal: Path) -> Sequence[Lane]:
+            made = lanes_of(engine, journal, LaneWish("sync", batch=QUICK), SpreadOptions())
+            assert [lane.name for lane in made] == ["batch", "sync"]
+            return made
+
+        ended = await run_job(sim, tmp_path, chosen)
+        assert ended.exit_code == 0
+        assert answers(tmp_path) == right(range(80))
+        assert (len(sim.batches), paid(sim)) == (1, 80)
+        assert sum(call.batch == "" for call in sim.calls if call.path == "/v1/chat/completions") == 20

@@ -24,7 +24,7 @@ from stanchion.core.errors import StanchionError
 from stanchion.rules.row_key import RowKey
 from stanchion.stores.journal.records import Record
 
-_BUFFER = 1024 * 1024
+_BUFFER = 256 * 1024
 _UNDONE = Answer(
     0, problem=Problem("this row was not asked yet: run the job again", code="not_asked", type="not_asked")
 )

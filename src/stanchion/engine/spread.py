@@ -41,7 +41,7 @@ from stanchion.rules.width import Width
 
 J = TypeVar("J")
 Take = Callable[[int], Awaitable[Sequence[J]]]  # at most so many jobs; none: there are no more
-_TAKEN = 128  # jobs asked for at once
+_TAKEN, _TICK_S = 128, 0.002  # jobs asked for at once; seconds that an alarm may be early: it rings once
 _SOON_S = 0.05  # seconds between two looks at a gate that waits
 
 
@@ -195,7 +195,7 @@ class Spread(Generic[J]):
 
     def _next(self) -> Again | None:
         """Return what is to be asked now; None if there is nothing."""
-        now = self._clock.now()
+        now = self._clock.now() + _TICK_S
         if now < self._paused_until:
             return None
         if self._later and self._later[0][0] <= now:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from stanchion.core.call import Call
 from stanchion.core.errors import NotYet, Unreachable
+from stanchion.core.reply import Reply
 from stanchion.core.service import stack
 from stanchion.policies.rate_limit import Quota
 from stanchion.rules.quota import Ceilings
@@ -103,6 +105,26 @@ async def test_two_fill_one_quota_as_one_and_are_not_refused() -> None:
             for _ in range(20):
                 group.create_task(keep_asking(limit, provider, 120.0))
     assert 0.93 * 300 * 3 <= len(provider.let_in) <= 300 * 3 + 1
+    assert provider.refused <= 10
+
+
+@virtual_time
+async def test_who_comes_later_need_not_wait_until_what_the_other_used_has_come_back() -> None:
+    store, provider = MemoryLimits(now), Metered(Limits(rpm=300, tpm=10**9))
+    later = list[float]()
+
+    async def counted(call: Call, /) -> Reply:
+        later.append(now())
+        return await provider(call)
+
+    async with asyncio.TaskGroup() as group:
+        first, second = limiter(store=store), limiter(store=store)
+        for _ in range(60):
+            group.create_task(keep_asking(first, provider, 4.0))
+        await asyncio.sleep(2.0)
+        for _ in range(20):
+            group.create_task(keep_asking(second, counted, 5.0))
+    assert len(later) >= 45, "it learns as fast as if it were alone; 21 if it waits for what the other booked"
     assert provider.refused <= 10
 
 

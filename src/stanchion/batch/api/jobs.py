@@ -31,6 +31,7 @@ from stanchion.engine.settings import BatchesOptions
 from stanchion.observe.logs import log_event
 
 log = logging.getLogger(__name__)
+_KNOWN_MOST = 1000  # batches of one caller that are remembered
 _SWEEP_S = 600.0  # seconds between two looks for what has expired
 _OPERATIONS = {each.path: each for each in Operation}
 
@@ -82,6 +83,9 @@ class BatchJobs:
                 f"you have {len(own)} batches that have not ended, the most there may be",
                 code="too_many_batches",
             )
+        if self._files.room(admitted.owner) <= 0:
+            raise LimitReached("you keep as many bytes as there may be: delete files", code="files_full")
+        self._forget_old(admitted.owner)
         now = time.time()
         state = BatchState(
             id=f"batch_{secrets.token_hex(12)}",
@@ -98,6 +102,17 @@ class BatchJobs:
         self._states[state.id] = state
         self._start(state)
         return state
+
+    def _forget_old(self, owner: str) -> None:
+        """Keep what is known of a caller's batches bounded: the oldest that has ended goes; its files stay."""
+        own = self.of(owner)
+        old = [state for state in own if state.ended] if len(own) >= _KNOWN_MOST else []
+        for state in old[-1:]:
+            self._forget(state.id)
+
+    def _forget(self, name: str) -> None:
+        del self._states[name]
+        (self._folder / f"{name}.json").unlink(missing_ok=True)
 
     def get(self, name: str, owner: str) -> BatchState:
         """Return a caller's batch, as it is now.  Raises InvalidCall (404)."""
@@ -250,7 +265,6 @@ class BatchJobs:
                 if state.ended and state.created_at + keep_s < time.time()
             ]
             for name in old:
-                del self._states[name]
-                (self._folder / f"{name}.json").unlink(missing_ok=True)
+                self._forget(name)
             self._files.sweep({state.input_file_id for state in self._states.values() if not state.ended})
             await asyncio.sleep(_SWEEP_S)

@@ -12,6 +12,7 @@ import msgspec
 from stanchion.batch.lanes.flex import FlexLane
 from stanchion.batch.lanes.lane import Cap, Lane
 from stanchion.batch.lanes.part_run import BatchLaneOptions
+from stanchion.batch.lanes.parts import PartFolder
 from stanchion.batch.lanes.provider_batch import BatchLane
 from stanchion.batch.lanes.sync import SyncLane
 from stanchion.core.errors import StanchionError
@@ -36,13 +37,17 @@ def lanes_of(
 ) -> Sequence[Lane]:
     """Make the lanes in their order; the last is the sync lane, which can do every row.
 
-    `journal` is the job's folder.
+    `journal` is the job's folder.  What an earlier run has sent in batches is waited for, whichever lane is wanted now:
+    it is paid for.
     """
     names = names_of(engine, wish)
+    options = wish.batch
+    if "batch" not in names and not PartFolder(journal).is_empty():
+        names = ("batch", *names)
+        options = msgspec.structs.replace(options, older_only=True)
     made = list[Lane]()
     for name in names:
         if name == "batch":
-            options = wish.batch
             if wish.deadline_s is not None:
                 options = msgspec.structs.replace(
                     options, deadline_at=time.time() + wish.deadline_s, rescue_s=rescue_s(wish.deadline_s)

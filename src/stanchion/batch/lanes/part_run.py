@@ -45,6 +45,7 @@ class BatchLaneOptions(msgspec.Struct, frozen=True):
     lost_most_s: float = 26 * 3600.0  # seconds after which a batch that does not end is given up
     cancel_most_s: float = 600.0  # seconds that a cancelled batch may take to end
     window_s: float = 24 * 3600.0  # seconds that a batch may take
+    older_only: bool = False  # only what an earlier run has sent is taken; no new batch is begun
     tries: int = 2  # times a row may be in a batch, where the deadline leaves the time for it
 
 

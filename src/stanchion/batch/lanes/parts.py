@@ -69,18 +69,24 @@ class PartFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "parts"
 
-    def load(self) -> list[Part]:
-        """Return the parts that are there; what was half written is removed."""
+    def load(self, *, unsent: bool = True) -> list[Part]:
+        """Return the parts that are there; what was half written is removed, without `unsent` also what was not sent."""
         if not self.folder.is_dir():
             return []
         parts = {path.stem: _read(path) for path in sorted(self.folder.glob("*.json"))}
         for part in list(parts.values()):
             if part.replaces in parts:  # killed between the two: the old one counts
                 del parts[part.id]
+        if not unsent:
+            parts = {name: part for name, part in parts.items() if part.stage != "written"}
         for path in self.folder.iterdir():
             if path.name.partition(".")[0] not in parts or path.suffix not in (".json", ".form", ".rows"):
                 path.unlink(missing_ok=True)
         return list(parts.values())
+
+    def is_empty(self) -> bool:
+        """Whether no part is there: nothing was sent that has not come back."""
+        return next(self.folder.glob("*.json"), None) is None
 
     def path(self, part: Part, kind: str) -> Path:
         """Return the path of one of its files."""

@@ -63,7 +63,7 @@ class BatchLane:
         self._uploads = asyncio.Semaphore(_UPLOADS)
         self._ended = asyncio.Event()
         self._reading = asyncio.Semaphore(1)  # a part's rows take 12 MB while its answers are read
-        parts = await asyncio.to_thread(self._folder.load)
+        parts = await asyncio.to_thread(self._folder.load, unsent=not self._options.older_only)
         for part in parts:
             keys = await asyncio.to_thread(self._folder.keys, part)
             self._older.update(dict.fromkeys(keys, part.id))
@@ -100,6 +100,8 @@ class BatchLane:
                     wanted[older].add(item.key)
                     if self._cap is not None:
                         self._cap.admit(item)  # it was sent already: held where there is room for it
+                elif self._options.older_only:
+                    self._work.back(item)
                 elif not await self._admit(item):
                     return
                 elif self._is_late() or not self._intake.put(item):
@@ -286,7 +288,7 @@ class BatchLane:
         """Return where rows go that were not answered: into another batch, where there is time for one."""
         options, place = self._options, self._places.again(part)
         left_s = options.deadline_at - options.rescue_s - time.time()
-        if place is None or part.tries >= options.tries or left_s < options.window_s:
+        if place is None or options.older_only or part.tries >= options.tries or left_s < options.window_s:
             return None
         again = new_part(part.place, part.asks, part.asked, tries=part.tries + 1, replaces=part.id)
         return PartWriter(self._folder, again, place.url(part.asks))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stanchion.batch.rows import Page
 
-_CHUNK = 256 * 1024  # bytes read at once
+_CHUNK = 128 * 1024  # bytes read at once
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -27,7 +27,7 @@ class JsonLines:
         return int(total / len(head) * lines) + 1 if lines else int(bool(head))
 
     def pages(self) -> Iterator[Page]:
-        """Read the file from its beginning, in pieces of a quarter of a megabyte, or of one line if that is longer."""
+        """Read the file from its beginning, in pieces of 128 KB, or of one line if that is longer."""
         first = 1
         with self._path.open("rb") as file:
             rest: list[bytes] = []

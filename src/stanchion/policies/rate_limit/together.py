@@ -23,6 +23,7 @@ _SLOT_MORE_S = 5.0  # beyond the call's deadline
 # one of our own may still be on its way to the store
 _SLOT_AGAIN_S = 0.01
 _SLOT_AGAIN_MOST_S = 0.25
+_AGAIN_S = 0.01  # after others were faster: what they booked is known now
 
 
 class Together:
@@ -64,7 +65,7 @@ class Together:
             self._again_s = _SLOT_AGAIN_S
             return holder, call
         if not slots:
-            raise NotYet(taken.wait_s)
+            raise NotYet(_wait_s(marks, now, taken.wait_s))
         again_s, self._again_s = self._again_s, min(2 * self._again_s, _SLOT_AGAIN_MOST_S)
         raise NotYet(min(taken.wait_s, again_s), firm=False)  # a slot of our own may come back earlier
 
@@ -107,3 +108,16 @@ class Together:
 
     def _meter(self, gauge: Gauge) -> str:
         return f"{self._endpoint} {gauge.kind}/{gauge.window_s:g}{' ceiling' if gauge.ours else ''}"
+
+
+def _wait_s(marks: Sequence[Mark], now: float, told_s: float) -> float:
+    """Say when to ask the store again, which had no room for these.
+
+    It was asked with room for what others had booked as far as was known here.  What they booked since was the
+    reason, and is known now: our own share of the room is what it was, so it need not be waited for until theirs
+    has come back.  A ceiling is the same for all: there the store is right.
+    """
+    if any(mark.gauge.ours for mark in marks):
+        return told_s
+    known_s = max(mark.gauge.wait_s(now, mark.amount) for mark in marks)
+    return min(told_s, max(known_s, _AGAIN_S))
