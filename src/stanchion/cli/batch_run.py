@@ -151,7 +151,7 @@ def _check_first(parts: Parts) -> None:
 
 def _keep(wanted: Wanted) -> None:
     """Write the job down, unless another run of it is under way: that one says who."""
-    wanted.folder.mkdir(parents=True, exist_ok=True)
+    wanted.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(take_lock(wanted.folder / "lock"))
     keep(msgspec.structs.replace(wanted, retry_failed=False))
 
