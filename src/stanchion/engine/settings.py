@@ -55,7 +55,9 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     reserves_output: bool | None = None  # it charges max_tokens before it admits a call
     batches: bool | None = None  # it has a Batch API in OpenAI's shapes: /files and /batches
     batch_tokens_most: int = 0  # prompt tokens of a model that may wait in its batches; 0: as it says
-    batch_poll_s: float = 5.0  # seconds between two looks at one of its batches, at first; at last twelve times as many
+    batch_poll_s: float = (
+        5.0  # seconds between two looks at one of its batches, at first; at last twelve times as many
+    )
     flex: bool | None = None  # it has a cheaper tier for calls that may wait, service_tier "flex"
     weight: float = 1.0  # its share of the load beside others that serve the same model
 
