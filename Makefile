@@ -25,7 +25,7 @@ LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports unit coverage bench docs setup setup-dev lock wheel changelog clean
+.PHONY: help run test test-ray lint types imports unit coverage bench docs setup setup-dev lock wheel changelog clean
 
 help: ## this list
 	@echo "Stanchion. First steps: 'make run', then open http://127.0.0.1:8080/"
@@ -52,6 +52,9 @@ imports: $(VENV)/.dev ## import-linter: who may import whom
 unit: $(VENV)/.dev ## pytest alone
 	@$(BIN)/python -m pytest $(ARGS)
 
+test-ray: $(VENV)/.ray ## the tests of batches on Ray, which is too heavy to be installed for all others
+	@$(BIN)/python -m pytest tests/acceptance/test_batch_ray.py $(ARGS)
+
 coverage: $(VENV)/.dev ## pytest under coverage, with the lines that no test reached
 	@$(BIN)/python -m coverage run -m pytest $(ARGS)
 	@$(BIN)/python -m coverage combine --quiet || true
@@ -73,6 +76,7 @@ lock: $(VENV)/.dev ## resolve anew into requirements/*.txt (make lock ARGS="--up
 	@$(LOCK) $(ARGS) -o requirements/run.txt pyproject.toml
 	@$(LOCK) $(ARGS) -o requirements/build.txt --group build
 	@$(LOCK) $(ARGS) -c requirements/run.txt pyproject.toml --group dev --extra aws --extra openai --extra otel --extra parquet --extra postgres --extra redis --extra semantic -o requirements/dev.txt
+	@$(LOCK) $(ARGS) -c requirements/dev.txt pyproject.toml --extra ray --extra redis -o requirements/ray.txt
 
 wheel: $(VENV)/.dev ## build the wheel and the source archive into dist/
 	@$(BIN)/python -m hatchling build
@@ -107,3 +111,8 @@ $(VENV)/.dev: requirements/dev.txt requirements/build.txt | $(VENV)/.python
 	@$(PIP) -r requirements/build.txt
 	@$(PIP) --no-binary forbiddenfruit --no-build-isolation -r requirements/dev.txt
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.ray: requirements/ray.txt $(VENV)/.dev
+	@echo "installing requirements/ray.txt"
+	@$(PIP) -r requirements/ray.txt
+	@touch $@

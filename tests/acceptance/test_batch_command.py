@@ -118,6 +118,9 @@ def test_a_sample_is_taken_over_by_the_whole_job(folder: Folder, provider: Provi
     assert (told["rows"], told["answered"], told["answers_known"]) == (20, sampled, True)
     assert folder.batch(*RUN).returncode == 0
     assert len(provider.calls) == len(ROWS)
+    last = json.loads(folder.batch("status", "out.jsonl", "--json").stdout)["last"]
+    assert (last["before"], last["twins"], last["stage"]) == (sampled, 0, "done")
+    assert (folder.path / "out.jsonl.stanchion").stat().st_mode & 0o077 == 0, "its owner's alone"
 
 
 def test_the_cap_is_kept_and_the_job_goes_on_with_a_higher_one(folder: Folder, provider: Provider) -> None:

@@ -146,3 +146,23 @@ async def test_a_caller_that_keeps_too_much_begins_nothing_more(tmp_path: Path):
         for file in files.of(""):
             files.delete(file.id)
         assert (await ended(jobs, submit(files, jobs, range(2)))).status == "completed"
+
+
+async def test_a_budget_holds_for_the_rows_of_a_batch(tmp_path: Path):
+    more = {
+        "prices__sim-echo__input": "1000",
+        "prices__sim-echo__output": "1000",
+        "budgets__all__dollars": "0.1",
+        "batches__open_most": "1",
+    }
+    async with (
+        Simulator() as sim,
+        jobs_of(settings(sim, tmp_path, **more), tmp_path) as (_, files, jobs),
+    ):
+        state = await ended(jobs, submit(files, jobs, range(50)))
+        assert state.status == "completed"
+        spent = sum(call.prompt_tokens + call.completion_tokens for call in sim.calls) / 1000
+        assert 0 < spent <= 0.1
+        assert state.error_file_id is not None
+        assert "budget_exceeded" in files.path(state.error_file_id).read_text("utf-8")
+        assert state.completed + state.failed == 50

@@ -12,6 +12,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,10 +23,13 @@ from stanchion.batch.lanes.lane import Item
 from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError
 from stanchion.engine.model_facts import ModelFacts
-from stanchion.stores.budgets import Budgets, Charge, Hold, Settlement
+from stanchion.stores.budgets import Budgets, Charge, Hold, Lease, Settlement
 from stanchion.stores.protocols import StoreLost
 
-_LEASE_S = 86400.0  # seconds a slice is held; after that it counts as spent, as if its worker had died
+_LEASE_S = (
+    120.0  # seconds a slice is held that nobody renews: then its worker has died, and it counts as spent
+)
+_RENEW_S = 30.0
 _PURSE_S = 7 * 86400.0  # seconds a purse is remembered that nobody asks any more
 _ANSWER_S = 5.0  # seconds that the store may take
 _AGAIN_S = 0.5  # seconds between two questions, where others hold what is left
@@ -88,6 +92,22 @@ class LeasedCap(Cap):
 
     async def run(self) -> None:
         """Lease what is needed, until cancelled.  Raises StanchionError where the store is lost for good."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._renew())
+                group.create_task(self._lease_more())
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+
+    async def _renew(self) -> None:
+        """Hold what is leased; a lease that ran out all the same is settled by the truth, for an hour."""
+        while True:
+            await asyncio.sleep(_RENEW_S)
+            leases = [Lease(holder, (self._purse.name,)) for holder, _ in self._slices]
+            if leases:
+                await self._ask(partial(self._store.renew, leases, _LEASE_S))
+
+    async def _lease_more(self) -> None:
         while True:
             await self._asked.wait()
             self._asked.clear()

@@ -84,7 +84,7 @@ def spooled(folder: Path) -> Path:
         if file.exists():
             return file
         raise SettingsError("nothing is piped in: `... | stanchion batch run - -o OUT`, or name a file")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     beside = file.with_name(f".{SPOOL}.part")
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
         shutil.copyfileobj(sys.stdin.buffer, out)

@@ -37,7 +37,7 @@ class Limit(msgspec.Struct, frozen=True):
 class Snapshot(msgspec.Struct, frozen=True):
     """How a job stands.  Rows are rows of the input; requests are what they ask, twins once."""
 
-    stage: str  # reading, asking, writing; then done or stopped
+    stage: str  # reading, asking, writing; then done, stopped or failed
     seconds: float  # of this run
     rows: int  # of the input; about, as long as not all are read
     rows_exact: bool

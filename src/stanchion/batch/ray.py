@@ -27,6 +27,7 @@ from stanchion.batch.progress import Snapshot
 from stanchion.batch.progress_sum import total
 from stanchion.batch.ray_worker import (
     PROGRESS_FILE,
+    STARTS_FILE,
     STOP_FILE,
     Plan,
     ShardEnd,
@@ -42,7 +43,6 @@ from stanchion.rules.row_key import RowKey
 from stanchion.stores.journal.lock import take_lock
 
 _ADVICE = "Ray is not installed: pip install 'stanchion[ray,redis]'"
-_RESTARTS = 20  # of a worker; one that dies more often has a reason of its own
 _SLICES = 16  # of the money, for each worker
 _OBJECTS_BYTES = (
     100 * 1024 * 1024
@@ -131,7 +131,8 @@ class RayRun:
         folders = [shard_folder(folder, number, shards) for number in range(1, shards + 1)]
         for each in folders:
             each.mkdir(parents=True, exist_ok=True)
-            (each / PROGRESS_FILE).unlink(missing_ok=True)
+            for name in (PROGRESS_FILE, STARTS_FILE):
+                (each / name).unlink(missing_ok=True)
         self._shards = shards
         purse = None
         if wanted.max_cost_micro_usd is not None:
@@ -184,7 +185,6 @@ def _ask(plan: Plan) -> Sequence[ShardEnd]:
             fn_constructor_args=(plan,),
             compute=data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
             num_cpus=1,
-            ray_remote_args_fn=_bounded,
         )
         return [msgspec.convert(row, ShardEnd) for row in done.iter_rows()]
     except (ray.exceptions.RayError, ConnectionError) as error:
@@ -192,11 +192,6 @@ def _ask(plan: Plan) -> Sequence[ShardEnd]:
         raise StanchionError(f"Ray: {first}; run the same command again to go on") from error
     finally:
         ray.shutdown()
-
-
-def _bounded() -> dict[str, Any]:
-    """Return how often Ray starts a worker again, and asks it again for its share."""
-    return {"max_restarts": _RESTARTS, "max_task_retries": _RESTARTS}
 
 
 def _started(wanted: Wanted) -> Any:

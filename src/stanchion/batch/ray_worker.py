@@ -37,6 +37,8 @@ from stanchion.stores.opening import open_budgets
 
 STOP_FILE = "stop"  # in the job's folder: "stop" ends it after what is in flight, "now" at once
 PROGRESS_FILE = "progress.json"  # in a share's folder
+STARTS_FILE = "starts"  # there, too: a byte for each time that the share was begun in this run
+_STARTS_MOST = 20  # Ray starts a worker that died again and again: one that always dies has a reason
 _LOOK_S = 0.5  # seconds between two looks at the stop file, and two notes of how it stands
 _DYING_S = 60.0  # seconds that the worker before may take to be gone
 
@@ -92,6 +94,7 @@ def settled_digest(parts: Parts) -> str:
 def run_shard(plan: Plan, number: int) -> ShardEnd:
     """Do a share to its end.  Raises StanchionError, OSError."""
     logging.getLogger().addHandler(logging.NullHandler())
+    _count_start(shard_folder(plan.wanted.folder, number, plan.shards))
     loaded = load(plan.config or None, flags=plan.flags)
     if settings_digest(loaded) != plan.settings:
         raise SettingsError(
@@ -109,6 +112,16 @@ def run_shard(plan: Plan, number: int) -> ShardEnd:
     except ImportError:
         return asyncio.run(_run(plan, number, loaded, parts))
     return uvloop.run(_run(plan, number, loaded, parts))
+
+
+def _count_start(folder: Path) -> None:
+    with (folder / STARTS_FILE).open("ab") as file:
+        file.write(b".")
+        starts = file.tell()
+    if starts > _STARTS_MOST:
+        raise StanchionError(
+            f"the worker of {folder.name} died {_STARTS_MOST} times: see whether it runs out of memory, in Ray's logs"
+        )
 
 
 async def _await_lock(lock: Path) -> None:

@@ -37,6 +37,7 @@ class Run:
         self.undone = list[bytes]()
         self.loop = asyncio.get_running_loop()
         self._works: list[LaneWork] = []  # of the lanes, once they begin
+        self._begun = 0  # records of the journal that are older than this run
         self._key = RowKey(job.form.settled)
         self._open = set[bytes]()  # keys that were handed on and did not end
         self._hungry = asyncio.Event()
@@ -64,6 +65,7 @@ class Run:
             durable=job.durable,
         )
         try:
+            self._begun = self.journal.count
             facts.spent_before_micro_usd = facts.spent_micro_usd = self.journal.counts.spent_micro_usd
             if job.cap is not None:
                 job.cap.begin(facts.spent_micro_usd)
@@ -129,7 +131,7 @@ class Run:
         found, facts, form = list[Item](), self.facts, self.job.form
         content, key_of, number_of = form.content, self._key, self.journal.number_of
         most, bad = self.job.limit or math.inf, page.bad
-        read, wrong, before = facts.read, 0, 0
+        read, wrong, before, twins, begun = facts.read, 0, 0, 0, self._begun
         for number, line in enumerate(
             page.lines, page.first
         ):  # nearly all of a job that is taken up ends early here
@@ -140,18 +142,21 @@ class Run:
             read += 1
             try:
                 key = key_of(content(line))
-                if number_of(key) >= 0:
-                    before += 1
+                place = number_of(key)
+                if place >= 0:
+                    before += place < begun
+                    twins += place >= begun
                 elif number in bad:
                     wrong += 1
                 elif key in self._open or self.journal.find(key):
-                    facts.twins += 1
+                    twins += 1
                 else:
                     found.append(Item(key, number, form.request(Row(number, line))))
                     self._open.add(key)
             except BadRow:
                 wrong += 1  # said where the output is written
         facts.read, facts.bad, facts.before = read, facts.bad + wrong, facts.before + before
+        facts.twins += twins
         facts.asked += len(found)
         return found
 

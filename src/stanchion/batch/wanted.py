@@ -87,7 +87,7 @@ def journal_folder(output: Path) -> Path:
 
 def keep(wanted: Wanted) -> None:
     """Write it beside the journal.  Raises OSError."""
-    wanted.folder.mkdir(parents=True, exist_ok=True)
+    wanted.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_whole(wanted.folder / _FILE, msgspec.json.format(msgspec.json.encode(wanted)) + b"\n")
 
 

@@ -98,7 +98,7 @@ _RUN: Sequence[Callable[[Any], Any]] = (
         "--errors",
         type=_FILE,
         metavar="FILE",
-        help="Where the rows go that failed.  [default: OUTPUT.errors.jsonl]",
+        help="Where the rows go that failed.  [default: OUT.errors.jsonl beside OUT.csv]",
     ),
     click.option(
         "--format",

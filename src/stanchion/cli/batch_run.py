@@ -59,7 +59,7 @@ def run(source: str, config: Path | None, sets: tuple[str, ...], progress: str, 
     \b
     The exit code is
       0    all rows are answered
-      2    the job is done and some rows failed: they stand in OUTPUT.errors.jsonl with what to do.
+      2    the job is done and some rows failed: they stand in OUT.errors.jsonl (of OUT.csv) with what to do.
            Wrong options exit with 2, too, before anything is asked
       3    --max-cost was reached          run again with a higher one to go on
       130  interrupted by Ctrl-C           run again to go on; a second Ctrl-C ends at once
@@ -151,7 +151,7 @@ def _check_first(parts: Parts) -> None:
 
 def _keep(wanted: Wanted) -> None:
     """Write the job down, unless another run of it is under way: that one says who."""
-    wanted.folder.mkdir(parents=True, exist_ok=True)
+    wanted.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(take_lock(wanted.folder / "lock"))
     keep(msgspec.structs.replace(wanted, retry_failed=False))
 

@@ -60,6 +60,9 @@ async def _run(loaded: Loaded, wanted: Wanted, parts: Parts, display: Display) -
                 ended = await running.run()
             except asyncio.CancelledError:
                 ended = Ended(running.facts, "interrupted")
+            except BaseException:
+                keep_snapshot(wanted, msgspec.structs.replace(progress.snapshot(), stage="failed"))
+                raise
             finally:
                 shown.cancel()
             done = not ended.stopped and not ended.undone
@@ -89,7 +92,9 @@ async def show_progress(progress: Standing, display: Display, wanted: Wanted) ->
             display.show(snapshot)
             shown_at = now
         if now - kept_at >= _KEPT_EVERY_S * 0.99:
-            await asyncio.to_thread(keep_snapshot, wanted, snapshot)
+            keep_snapshot(
+                wanted, snapshot
+            )  # a tenth of a millisecond; a thread could write it after the last one
             kept_at = now
         await asyncio.sleep(every_s)
 

@@ -16,7 +16,7 @@ from stanchion.stores.journal.records import (
 
 _SHIFT = 7
 _BLOCK = 1 << _SHIFT  # entries read at once: rows that follow each other are answered near each other
-_BLOCKS = 48  # kept, 250 kB
+_BLOCKS = 24  # kept, 125 kB
 _CHUNK = 8192  # entries, where all are read
 
 

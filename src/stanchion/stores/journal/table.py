@@ -14,7 +14,7 @@ from typing import Protocol
 
 _PARTS = 256
 _LEAST = 16  # slots of a part
-_FULL = 0.8  # of the slots; beyond it a part grows
+_FULL = 0.85  # of the slots; beyond it a part grows
 _GROWTH = 1.3
 _first_eight = Struct("<Q").unpack_from
 
@@ -38,7 +38,7 @@ class Table:
 
     def __init__(self, keys: Keys, expected: int = 0) -> None:
         """`expected` keys have room without growing."""
-        slots = max(_LEAST, int(expected / _PARTS / _FULL * 1.06) + 1)
+        slots = max(_LEAST, int(expected / _PARTS / _FULL * 1.03) + 1)
         self._keys = keys
         self._parts = [_part(slots) for _ in range(_PARTS)]
         self._used = [0] * _PARTS
