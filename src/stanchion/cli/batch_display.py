@@ -78,19 +78,6 @@ class NoDisplay:
         """Show nothing."""
 
 
-def display_for(how: str, title: str) -> Display:
-    """Return what `--progress` names."""
-    if how == "json":
-        return JsonDisplay()
-    if how == "none":
-        return NoDisplay()
-    if how == "panel" or sys.stderr.isatty():
-        from stanchion.cli.batch_panel import PanelDisplay  # noqa: PLC0415 - 80 ms, for those who look
-
-        return PanelDisplay(title)
-    return LineDisplay()
-
-
 def one_line(snapshot: Snapshot) -> str:
     """Write a snapshot on one line."""
     parts = [

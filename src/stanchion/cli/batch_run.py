@@ -17,9 +17,9 @@ from stanchion.batch.parts import Parts, first_fault, parts_of
 from stanchion.batch.progress import Snapshot
 from stanchion.batch.shards import journal_folders, shards_kept
 from stanchion.batch.wanted import Wanted, as_kept, keep, kept
-from stanchion.cli.batch_display import display_for
 from stanchion.cli.batch_flags import PROGRESS, asked_options, run_options, wanted_of
 from stanchion.cli.batch_settings import job_flags, settings_for_job, settings_to_look
+from stanchion.cli.batch_shown import display_for
 from stanchion.cli.batch_summary import summary
 from stanchion.cli.given import settings_options
 from stanchion.cli.verbosity import verbose_option
