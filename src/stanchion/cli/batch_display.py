@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from datetime import timedelta
 from typing import IO, Protocol
 
 import click
 import msgspec
 
 from stanchion.batch.progress import Snapshot
+from stanchion.cli.batch_words import duration, rows, usd
 
 LINE_EVERY_S = 30.0  # between two lines where there is no terminal
 JSON_EVERY_S = 1.0
@@ -78,6 +78,19 @@ class NoDisplay:
         """Show nothing."""
 
 
+def display_for(how: str, title: str) -> Display:
+    """Return what `--progress` names."""
+    if how == "json":
+        return JsonDisplay()
+    if how == "none":
+        return NoDisplay()
+    if how == "panel" or sys.stderr.isatty():
+        from stanchion.cli.batch_panel import PanelDisplay  # noqa: PLC0415 - 80 ms, for those who look
+
+        return PanelDisplay(title)
+    return LineDisplay()
+
+
 def one_line(snapshot: Snapshot) -> str:
     """Write a snapshot on one line."""
     parts = [
@@ -89,18 +102,3 @@ def one_line(snapshot: Snapshot) -> str:
         f"{usd(snapshot.spent_micro_usd)}",
     ]
     return ", ".join(parts)
-
-
-def rows(snapshot: Snapshot) -> str:
-    """Write how many rows there are."""
-    return f"{snapshot.rows:,}" if snapshot.rows_exact else f"about {snapshot.rows:,}"
-
-
-def duration(seconds: float) -> str:
-    """Write a time as hours, minutes and seconds."""
-    return str(timedelta(seconds=round(seconds)))
-
-
-def usd(micro_usd: int) -> str:
-    """Write money to the last digit."""
-    return f"${micro_usd // 1_000_000:,}.{micro_usd % 1_000_000:06}"

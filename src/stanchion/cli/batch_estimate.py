@@ -14,9 +14,9 @@ from rich.table import Table
 from stanchion.batch.estimate import Estimate, Survey, answers_so_far
 from stanchion.batch.parts import parts_of
 from stanchion.batch.wanted import Wanted
-from stanchion.cli.batch_display import duration, usd
 from stanchion.cli.batch_flags import asked_options, wanted_of
 from stanchion.cli.batch_settings import settings_to_look
+from stanchion.cli.batch_words import duration, usd
 from stanchion.cli.given import settings_options
 from stanchion.cli.verbosity import verbose_option
 from stanchion.engine.config import Loaded

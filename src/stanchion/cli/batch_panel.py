@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stanchion.batch.progress import Limit, Snapshot
-from stanchion.cli.batch_display import duration, rows
+from stanchion.cli.batch_words import duration, rows
 
 _REFRESH_PER_S = 4
 _LIMITS_MOST = 8  # lines of limits in the panel: keys beyond them are many

@@ -17,9 +17,9 @@ from stanchion.batch.parts import Parts, first_fault, parts_of
 from stanchion.batch.progress import Snapshot
 from stanchion.batch.shards import journal_folders, shards_kept
 from stanchion.batch.wanted import Wanted, as_kept, keep, kept
+from stanchion.cli.batch_display import display_for
 from stanchion.cli.batch_flags import PROGRESS, asked_options, run_options, wanted_of
 from stanchion.cli.batch_settings import job_flags, settings_for_job, settings_to_look
-from stanchion.cli.batch_shown import display_for
 from stanchion.cli.batch_summary import summary
 from stanchion.cli.given import settings_options
 from stanchion.cli.verbosity import verbose_option
@@ -59,7 +59,7 @@ def run(source: str, config: Path | None, sets: tuple[str, ...], progress: str, 
     \b
     The exit code is
       0    all rows are answered
-      2    the job is done and some rows failed: they stand in OUTPUT.errors.jsonl with what to do.
+      2    the job is done and some rows failed: they stand in OUT.errors.jsonl (of OUT.csv) with what to do.
            Wrong options exit with 2, too, before anything is asked
       3    --max-cost was reached          run again with a higher one to go on
       130  interrupted by Ctrl-C           run again to go on; a second Ctrl-C ends at once

@@ -12,7 +12,8 @@ import msgspec
 from stanchion.batch.progress import Snapshot
 from stanchion.batch.shards import journal_folders
 from stanchion.batch.wanted import Wanted, kept
-from stanchion.cli.batch_display import one_line, usd
+from stanchion.cli.batch_display import one_line
+from stanchion.cli.batch_words import usd
 from stanchion.cli.verbosity import verbose_option
 from stanchion.stores.journal.journal import Journal
 from stanchion.stores.journal.lock import Holder, holder_of

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from stanchion.batch.job import Ended
 from stanchion.batch.progress import Snapshot
 from stanchion.batch.wanted import Wanted
-from stanchion.cli.batch_display import duration, usd
+from stanchion.cli.batch_words import duration, usd
 
 
 def summary(ended: Ended, last: Snapshot, wanted: Wanted) -> Iterator[str]:
