@@ -11,8 +11,9 @@ from rich.console import Console
 
 from stanchion.batch.job import Facts
 from stanchion.batch.progress import Limit, Snapshot, Speeds, _eta, _left, _projected, limits_of
-from stanchion.cli.batch_display import JsonDisplay, one_line, usd
+from stanchion.cli.batch_display import JsonDisplay, one_line
 from stanchion.cli.batch_panel import panel
+from stanchion.cli.batch_words import usd
 from stanchion.core.rates import Level
 
 SNAPSHOT = Snapshot(
