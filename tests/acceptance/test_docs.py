@@ -33,6 +33,7 @@ SAYS = {
     "stream.usage": "output=",
     "config check": "stanchion.toml",
     "curl -N": "data: [DONE]",
+    "batch run": "2\n",
 }
 
 

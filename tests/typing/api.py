@@ -17,10 +17,13 @@ from stanchion import (
     Client,
     Delta,
     EmbeddingReply,
+    Map,
+    Mapped,
     Model,
     ResponseReply,
     RetryOptions,
     Stream,
+    SyncMap,
     SyncStream,
     ToolCall,
     Usage,
@@ -54,6 +57,14 @@ async def asynchronous(client: AsyncClient) -> None:
     assert_type(await client.responses("a", model="m"), ResponseReply)
     assert_type(client.stream_responses("a", model="m"), Stream[ResponseReply])
     assert_type(await client.models(), list[Model])
+    async with client.map([{"id": 1}], "Hello {{ id }}", model="m", order="completion") as results:
+        assert_type(results, Map[dict[str, int]])
+        async for result in results:
+            assert_type(result, Mapped[dict[str, int]])
+            assert_type(result.row, dict[str, int])
+            assert_type(result.reply, ChatReply | None)
+            assert_type(result.text, str)
+            assert_type(result.parsed(Order), Order)
     assert_type(client.openai(), AsyncOpenAI)
     await client.chat("Hello", model=1)  # pyright: ignore[reportArgumentType]
     await client.chat("Hello")  # pyright: ignore[reportCallIssue]
@@ -70,6 +81,10 @@ def blocking(client: Client) -> None:
     assert_type(stream.usage, Usage | None)
     assert_type(client.embed(["a"], model="e"), EmbeddingReply)
     assert_type(client.models(), list[Model])
+    with client.map(["Hello"], model="m") as results:
+        assert_type(results, SyncMap[str])
+        for result in results:
+            assert_type(result.row, str)
     assert_type(client.openai(), OpenAI)
     client.chat("Hello", model=1)  # pyright: ignore[reportArgumentType]
     client.chat("Hello")  # pyright: ignore[reportCallIssue]

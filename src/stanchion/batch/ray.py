@@ -201,7 +201,7 @@ def _started(wanted: Wanted) -> Any:
     if not wanted.ray_address:
         given = {
             "address": "local",
-            "num_cpus": wanted.workers + 1,  # Ray Data wants one for itself
+            "num_cpus": wanted.workers,
             "include_dashboard": False,
             "object_store_memory": _OBJECTS_BYTES,
         }

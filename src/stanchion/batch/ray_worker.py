@@ -40,7 +40,7 @@ PROGRESS_FILE = "progress.json"  # in a share's folder
 STARTS_FILE = "starts"  # there, too: a byte for each time that the share was begun in this run
 _STARTS_MOST = 20  # Ray starts a worker that died again and again: one that always dies has a reason
 _LOOK_S = 0.5  # seconds between two looks at the stop file, and two notes of how it stands
-_DYING_S = 60.0  # seconds that the worker before may take to be gone
+_DYING_S = 180.0  # seconds that the worker before may take to be gone; a lock on NFS outlives a lost machine
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -21,6 +21,7 @@ from stanchion.stores.journal.records import Kind, Record
 from stanchion.wire.answers import read_whole
 
 R = TypeVar("R")
+T = TypeVar("T")
 _read = read_whole(Operation.CHAT)
 _encode = msgspec.json.Encoder().encode
 
@@ -38,7 +39,7 @@ class Mapped(msgspec.Struct, Generic[R], frozen=True):
         """The text of the reply.  Raises the error where there is none."""
         return self._reply().text
 
-    def parsed(self, kind: Any) -> Any:
+    def parsed(self, kind: type[T]) -> T:
         """Return the text as this type, as `ChatReply.parsed` does.  Raises the error where there is no reply."""
         return self._reply().parsed(kind)
 
