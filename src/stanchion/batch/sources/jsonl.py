@@ -8,6 +8,7 @@ from pathlib import Path
 from stanchion.batch.rows import Page
 
 _CHUNK = 128 * 1024  # bytes read at once
+_SAMPLES = 3
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -19,12 +20,14 @@ class JsonLines:
         self.name = name or str(path)
 
     def size(self) -> int:
-        """Estimate the number of rows by the length of the first ones."""
-        total = self._path.stat().st_size
+        """Estimate the number of rows by the length of those at the beginning, in the middle and at the end."""
+        total, bytes_read, lines = self._path.stat().st_size, 0, 0
         with self._path.open("rb") as file:
-            head = file.read(_CHUNK)
-        lines = head.count(b"\n")
-        return int(total / len(head) * lines) + 1 if lines else int(bool(head))
+            for part in range(_SAMPLES):
+                file.seek(max(0, total - _CHUNK) * part // (_SAMPLES - 1))
+                sample = file.read(_CHUNK)
+                bytes_read, lines = bytes_read + len(sample), lines + sample.count(b"\n")
+        return int(total / bytes_read * lines) + 1 if lines else int(bool(total))
 
     def pages(self) -> Iterator[Page]:
         """Read the file from its beginning, in pieces of 128 KB, or of one line if that is longer."""

@@ -23,7 +23,7 @@ from stanchion.stores.journal.records import Record, pack, pack_entry
 
 SYNC_EVERY_S = 0.05  # seconds between two waits for the disk
 _INDEX_EVERY = 64  # waits for the answers, to one for the index: what it lacks is found again in the answers
-_GROUP_MOST = 4096  # records of one write
+_GROUP_MOST = 128  # records of one write: larger pieces fragment the memory
 SYNCED = Struct("<QI")  # bytes of `answers` that are on the disk, and the CRC of that number
 Written = Callable[[int, OSError | None], None]  # so many more are written; called in the thread
 
