@@ -92,11 +92,15 @@ def _insert(db: sqlite3.Connection, lines: Sequence[Line]) -> Sequence[Line]:
 
 def _row(line: Line) -> tuple[object, ...]:
     return (
-        line.hour,
+        int(line.at // HOUR_S),
         line.call,
         line.number,
         line.at,
-        *line.dimensions,
+        line.caller,  # the dimensions, in their order
+        line.model,
+        line.endpoint,
+        line.key,
+        line.team,
         line.operation,
         line.asked,
         line.outcome,
