@@ -32,7 +32,7 @@ from stanchion.core.reply import End, Reply
 from stanchion.core.service import Service
 from stanchion.core.trail import Trail
 from stanchion.observe.metrics import Metrics
-from stanchion.policies.caller_plan import Bound, Plan, planned
+from stanchion.policies.caller_limits.plan import Bound, Plan, planned
 from stanchion.rules.caller_limits import say_limit
 from stanchion.rules.charge import charge_of
 from stanchion.rules.meter import NEAR_S, Meter
