@@ -90,7 +90,8 @@ class MemoryBudgets:
         now = self._now()
         if len(holds) == 1:  # nearly always: nothing to compare with
             return self._reserve_one(holder, holds[0], ttl_s, now)
-        purses, granted, cut = list[Purse](), True, 0
+        purses: list[Purse] = []
+        granted, cut = True, 0
         for hold in holds:
             purse = self._purse(hold.purse, now)
             purses.append(purse)

@@ -148,7 +148,7 @@ class CallerLimits:
 
     async def _limited(self, call: Call, service: Service, plan: Plan) -> Reply:
         metered, held, takes = plan.metered, plan.held, self._takes(call, plan)
-        slots = list[Slot]()
+        slots: list[Slot] = []
         if held:
             life_s = max(0.0, min(call.deadline - self._clock.now(), _OPEN_MOST_S)) + _OPEN_MORE_S
             slots = [Slot(bound.name, bound.limit.most, life_s) for bound in held]
