@@ -129,6 +129,7 @@ class Budget:
             held = own.hold_here(purse, account.cap, amount, keep_s)
             if held is None:
                 self._keeper.give_back(running)
+                self._settle_over()  # before somebody is refused for what an ended call gives back
                 return False
             running.here.append(held)
             if held.spent >= account.alert_from:
@@ -140,7 +141,6 @@ class Budget:
 
         Where limits are kept in the same store it is only written down, and held below in one step with them.
         """
-        self._settle_over()  # before somebody is refused for what was given back
         size, options, amount = running.size, self._options, running.amount
         fewest = min(answer, options.least_tokens) * size.answers
         least = running.bound.cost(size.prompt, fewest) if size.answers else amount
