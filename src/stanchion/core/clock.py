@@ -85,7 +85,8 @@ class Clock:
     def _look(self) -> None:
         """Ring all that are due, in order, and wind up for the next."""
         now = max(self.loop.time(), self._rings_at)  # a timer may come a clock tick early
-        heap, alarms, due = self._heap, self._alarms, list[Callable[[], None]]()
+        heap, alarms = self._heap, self._alarms
+        due: list[Callable[[], None]] = []
         while heap and (heap[0][0] <= now or heap[0][1] not in alarms):
             _, number = heappop(heap)
             if number in alarms:

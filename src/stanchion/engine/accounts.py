@@ -19,7 +19,7 @@ from stanchion.core.trail import Attempt
 from stanchion.core.usage import CLASSES, Usage
 from stanchion.engine.prices import Cost, PriceBook
 from stanchion.observe.metrics import Metrics
-from stanchion.stores.ledger import Line
+from stanchion.stores.ledger import SUMS, Line
 from stanchion.wire.usage import read_tier
 
 Post = Callable[[Line], None]
@@ -28,20 +28,7 @@ _NAMES_MOST = 10_000  # endpoints, and callers without a key, that one process k
 _TEXT_MOST = 200  # characters of a name: callers choose some
 _TOKENS_MOST = 10**9  # of one attempt and class: more is nonsense, and sums of it would not fit
 _NOTHING = (0,) * len(CLASSES)
-
-
-class _Facts(msgspec.Struct, frozen=True, gc=False):
-    """What all lines of a call have in common.  It holds no call and no trail: a trail holds it."""
-
-    call: str
-    team: str
-    caller: str
-    key: str
-    operation: str
-    asked: str
-    tier: str
-    stream: bool
-    counted: int  # attempts that were there when it ended
+_ATTEMPTS = SUMS.index("attempts")
 
 
 class Accounts:
@@ -77,79 +64,83 @@ class Accounts:
                     self._priced(attempt, attempt.usage, tier)
             trail.late = partial(self._late_unposted, tier)
             return
-        facts = _Facts(
+        asked_tier = read_tier(call.body.fields.get("service_tier"))
+        last = trail.answering
+        if last is None and reply is not None:  # answered without a provider of its own
+            near = reply.head.cache == "semantic"  # counted apart, as if from a provider of that name
+            last = Attempt(SEMANTIC if near else reply.head.endpoint, reply.head.model, 0.0)
+        counts = (
+            1,
+            1 if end is End.FAILED else 0,
+            1 if end is End.CANCELLED else 0,
+            1 if reply is not None and not attempts else 0,  # from the cache
+            len(attempts),
+        )
+        tier, sums = self._sums(counts, last, asked_tier)
+        line = Line(
             call=call.id,
+            number=0,
+            at=self._wall(),
             team=call.team,
             # callers with a key are known; others are as many as there are addresses
             caller=call.caller if call.caller_key else _bounded(call.caller, self._callers),
             key=call.caller_key,
+            model="" if last is None else _short(last.model),
+            endpoint="" if last is None else _bounded(last.endpoint, self._endpoints),
             operation=call.operation.path,
             asked=_short(call.model),
-            tier=read_tier(call.body.fields.get("service_tier")),
+            outcome=end.word,
+            code=code,
+            tier=tier,
             stream=call.stream,
-            counted=len(attempts),
+            seconds=round(seconds, 4),
+            sums=sums,
         )
-        last = trail.answering
         for number, attempt in enumerate(attempts, 1):
             if attempt is not last and attempt.usage is not None:
-                self._other(facts, number, attempt, 0)
-        trail.late = partial(self._late, facts)
-        if last is None and reply is not None:  # answered without a provider of its own
-            near = reply.head.cache == "semantic"  # counted apart, as if from a provider of that name
-            last = Attempt(SEMANTIC if near else reply.head.endpoint, reply.head.model, 0.0)
-        cached = reply is not None and not attempts
-        counts = (1, int(end is End.FAILED), int(end is End.CANCELLED), int(cached), len(attempts))
-        self._book(facts, 0, last, counts, (end.word, code, seconds))
+                self._other(line, asked_tier, number, attempt, 0)
+        # it knows no call and no trail: a trail holds it
+        trail.late = partial(self._late, line, asked_tier)
+        self._post(line)
 
     def _late_unposted(self, tier: str, number: int, attempt: Attempt) -> None:
         del number
         if attempt.usage is not None:
             self._priced(attempt, attempt.usage, tier)
 
-    def _late(self, facts: _Facts, number: int, attempt: Attempt) -> None:
-        self._other(facts, number, attempt, 1 if number > facts.counted else 0)
+    def _late(self, line: Line, asked_tier: str, number: int, attempt: Attempt) -> None:
+        """Book what was used after the call of this line has ended."""
+        self._other(line, asked_tier, number, attempt, 1 if number > line.sums[_ATTEMPTS] else 0)
 
-    def _other(self, facts: _Facts, number: int, attempt: Attempt, more: int) -> None:
+    def _other(self, line: Line, asked_tier: str, number: int, attempt: Attempt, more: int) -> None:
+        """Book another attempt of the call of this line."""
         seconds = 0.0 if attempt.ended_at is None else attempt.ended_at - attempt.started_at
-        self._book(facts, number, attempt, (0, 0, 0, 0, more), (attempt.outcome, attempt.code or "", seconds))
-
-    def _book(
-        self,
-        facts: _Facts,
-        number: int,
-        attempt: Attempt | None,
-        counts: tuple[int, ...],
-        how: tuple[str, str, float],
-    ) -> None:
-        endpoint, model, usage = (
-            ("", "", None) if attempt is None else (attempt.endpoint, attempt.model, attempt.usage)
-        )
-        tokens = parts = _NOTHING
-        tier, estimated, unpriced = facts.tier, 0, 0
-        if attempt is not None and usage is not None:
-            tier, tokens, cost = self._priced(attempt, usage, tier)
-            parts, estimated, unpriced = cost.parts, int(usage.estimated), int(not cost.known)
-        outcome, code, seconds = how
+        tier, sums = self._sums((0, 0, 0, 0, more), attempt, asked_tier)
         self._post(
-            Line(
-                call=facts.call,
+            msgspec.structs.replace(
+                line,
                 number=number,
                 at=self._wall(),
-                team=facts.team,
-                caller=facts.caller,
-                key=facts.key,
-                model=_short(model),
-                endpoint=_bounded(endpoint, self._endpoints),
-                operation=facts.operation,
-                asked=facts.asked,
-                outcome=outcome,
-                code=code,
+                model=_short(attempt.model),
+                endpoint=_bounded(attempt.endpoint, self._endpoints),
+                outcome=attempt.outcome,
+                code=attempt.code or "",
                 tier=tier,
-                stream=facts.stream,
                 seconds=round(seconds, 4),
-                sums=(*counts, estimated, unpriced, *tokens, *parts),  # in the order of SUMS
+                sums=sums,
             )
         )
+
+    def _sums(
+        self, counts: tuple[int, ...], attempt: Attempt | None, tier: str
+    ) -> tuple[str, tuple[int, ...]]:
+        """Return the tier of an attempt, and what it adds to the sums, in the order of SUMS."""
+        usage = None if attempt is None else attempt.usage
+        if attempt is None or usage is None:
+            return tier, (*counts, 0, 0, *_NOTHING, *_NOTHING)
+        tier, tokens, cost = self._priced(attempt, usage, tier)
+        estimated, unpriced = 1 if usage.estimated else 0, 0 if cost.known else 1
+        return tier, (*counts, estimated, unpriced, *tokens, *cost.parts)
 
     def _priced(self, attempt: Attempt, usage: Usage, asked_tier: str) -> tuple[str, tuple[int, ...], Cost]:
         """Return the tier, the tokens and the cost of an attempt; count the cost."""

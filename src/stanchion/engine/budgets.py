@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from stanchion.core.call import Call
 from stanchion.core.clock import Clock
+from stanchion.core.later import Later
 from stanchion.engine.catalog import Catalog
 from stanchion.engine.common_limits import CommonLimits
 from stanchion.engine.outbox import Outbox
@@ -63,7 +64,7 @@ class CommonBudgets:
         if common is not None and self._leased is not None:
             self.keeper.together = common.together(self._leased)
 
-    def policy(self, settings: Settings, catalog: Catalog, book: PriceBook) -> Budget:
+    def policy(self, settings: Settings, catalog: Catalog, book: PriceBook, later: Later) -> Budget:
         """Make the policy of these settings."""
         if self._leased is not None:
             self._leased.options = LeasedBudgetsOptions(share=settings.budget.lost == "share")
@@ -76,6 +77,7 @@ class CommonBudgets:
             prices=prices.of_call,
             price_at=book.find,
             otherwise=otherwise(settings),
+            later=later,
         )
 
     async def begin(self) -> None:

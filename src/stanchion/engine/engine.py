@@ -126,11 +126,12 @@ class Engine:
                     await self._common.aclose()
                 self._meanings.close()
                 await self._cache.aclose()
+                self._later.do()  # calls that are not settled or booked yet
                 if self._budgets is not None:
                     await self._budgets.aclose()
                 if self.key_exchange is not None:
                     await self.key_exchange.aclose()
-                self._later.do()
+                self._later.do()  # what ended meanwhile
                 if self.books is not None:
                     await self.books.aclose()
                 await self._http.aclose()
@@ -228,7 +229,7 @@ class Engine:
         if self._budgets is None:
             self._budgets = CommonBudgets(settings, self.clock, self.metrics, self.outbox, self._common)
             self.spawn(self._budgets.run())
-        return self._budgets.policy(settings, catalog, self.books.prices)
+        return self._budgets.policy(settings, catalog, self.books.prices, self._later)
 
     async def _begin_budgets(self) -> None:
         if self._budgets is not None:

@@ -44,11 +44,8 @@ class MemoryLimits:
         self._sweep_at = _SWEEP_FROM
 
     async def take(self, takes: Sequence[Take], slots: Sequence[Slot], holder: str) -> Taken:
-        return self.take_now(takes, slots, holder)
-
-    def take_now(self, takes: Sequence[Take], slots: Sequence[Slot], holder: str) -> Taken:
-        """As `take`, for those who cannot wait: it never does.  No `max`, no `zip`: each call comes by here."""
-        now, known, meters, wait_s = self._now(), self._meters, list[Meter](), 0.0
+        now, known, wait_s = self._now(), self._meters, 0.0
+        meters: list[Meter] = []  # `list[Meter]()` takes a microsecond, and each call comes by here
         for take in takes:
             meter = known.get(take.meter)
             if meter is None:
@@ -89,10 +86,25 @@ class MemoryLimits:
                 if not holders:
                     del self._holders[name]
 
-    def book_now(self, meter: str, cost_s: float) -> None:
-        """Book what was used beyond what was taken, for those who cannot wait: it never does."""
-        now = self._now()
-        self._meter(meter, now).book(now, cost_s)
+    def take_here(self, takes: Sequence[Take]) -> list[Meter] | None:
+        """Take where all have room for it, and return the meters, to be told more; None: nothing was taken.
+
+        For those whose calls cannot outlive this store, and ask `take` for the reason of a None.
+        """
+        now, known = self._now(), self._meters
+        meters: list[Meter] = []
+        for take in takes:
+            meter = known.get(take.meter)
+            if meter is None:
+                meter = self._meter(take.meter, now)
+                known = self._meters
+            depth_s = meter.full_at - now
+            if (depth_s if depth_s > 0.0 else 0.0) + take.cost_s > take.room_s:
+                return None
+            meters.append(meter)
+        for place, take in enumerate(takes):
+            meters[place].book(now, take.cost_s)
+        return meters
 
     async def beat(self, group: str, member: str, ttl_s: float) -> int:
         now = self._now()

@@ -20,7 +20,7 @@ class _Held:
         self.dead = False  # the lease ran out, and `sure` was counted
 
 
-class _Purse:
+class Purse:
     """One purse.  `look_at` is never later than the first lease that runs out, so most steps look at none."""
 
     __slots__ = ("born_at", "held", "holders", "keep_until", "look_at", "spent")
@@ -67,13 +67,18 @@ class _Purse:
             self.held -= known.amount
             self.spent += amount - known.sure if known.dead else amount
 
+    def settle_here(self, held: int, cost: int) -> None:
+        """Spend `cost` in the place of what `hold_here` held."""
+        self.held -= held
+        self.spent += cost
+
 
 class MemoryBudgets:
     """Budgets of one process.  `now` is a clock in seconds, such as the event loop's `time`."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._purses: dict[str, _Purse] = {}
+        self._purses: dict[str, Purse] = {}
         self._groups: dict[str, dict[str, float]] = {}
         self._sweep_at = _SWEEP_FROM
 
@@ -85,7 +90,8 @@ class MemoryBudgets:
         now = self._now()
         if len(holds) == 1:  # nearly always: nothing to compare with
             return self._reserve_one(holder, holds[0], ttl_s, now)
-        purses, granted, cut = list[_Purse](), True, 0
+        purses: list[Purse] = []
+        granted, cut = True, 0
         for hold in holds:
             purse = self._purse(hold.purse, now)
             purses.append(purse)
@@ -119,6 +125,19 @@ class MemoryBudgets:
         purse.hold(holder, amount, hold.sure if hold.sure < amount else amount, now + ttl_s)
         purse.keep_until = now + hold.keep_s if hold.keep_s else math.inf
         return Reserved(True, cut, (purse.spent,), (purse.held,), (purse.born_at,))  # noqa: FBT003
+
+    def hold_here(self, name: str, cap: int, amount: int, keep_s: float) -> Purse | None:
+        """Hold so much without a lease, and return the purse, which is told the end; None: there is less left.
+
+        For those whose calls cannot outlive this store: no holder is written down, and nothing must be renewed.
+        """
+        now = self._now()
+        purse = self._purse(name, now)
+        if cap - purse.spent - purse.held < amount:
+            return None
+        purse.held += amount
+        purse.keep_until = now + keep_s if keep_s else math.inf
+        return purse
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         for each in settlements:
@@ -164,13 +183,13 @@ class MemoryBudgets:
     async def aclose(self) -> None:
         """Nothing is open."""
 
-    def _purse(self, name: str, now: float) -> _Purse:
+    def _purse(self, name: str, now: float) -> Purse:
         purse = self._purses.get(name)
         if purse is None or purse.keep_until <= now:
             if len(self._purses) >= self._sweep_at:
                 self._purses = {each: it for each, it in self._purses.items() if it.keep_until > now}
                 self._sweep_at = max(_SWEEP_FROM, 2 * len(self._purses))
-            purse = self._purses[name] = _Purse(now)
+            purse = self._purses[name] = Purse(now)
         if now >= purse.look_at:
             purse.sweep(now)
         return purse

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from typing import Protocol
 
 from stanchion.core.call import Call
 from stanchion.core.clock import Clock
+from stanchion.core.later import Later
 from stanchion.core.reply import Reply
 from stanchion.core.service import Filter, Service, stack
 from stanchion.observe.metrics import Metrics
@@ -14,11 +16,18 @@ from stanchion.policies.trace_attempt import TraceAttempt
 from stanchion.rules.pricing import MILLION, Price
 from stanchion.stores.budgets import Budgets
 from stanchion.stores.memory_budgets import MemoryBudgets
-from stanchion.testing import ScriptedProvider
 
 CHEAP = Price(MILLION, 2 * MILLION)  # a micro-dollar a token in, two a token out
 DEAR = Price(10 * MILLION, 20 * MILLION)
 NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC
+
+
+class Named(Protocol):
+    """A service that has a name."""
+
+    @property
+    def name(self) -> str: ...
+    def __call__(self, call: Call, /) -> Awaitable[Reply]: ...
 
 
 class World:
@@ -26,13 +35,14 @@ class World:
 
     def __init__(
         self,
-        *services: ScriptedProvider,
+        *services: Named,
         prices: Sequence[Price | None] = (CHEAP,),
         store: Budgets | None = None,
         above: Sequence[Filter] = (),
         budgets: dict[str, BudgetSettings] | None = None,
         micro: int = 10_000,
         otherwise: Price | None = None,
+        later: bool = False,
         **options,
     ) -> None:
         self.metrics, self.clock = Metrics(), Clock()
@@ -40,6 +50,7 @@ class World:
         self.jobs = []
         self.keeper = Keeper(self.store, self.jobs.append, self.metrics)
         self.now = NOON
+        self.later = Later(self.clock) if later else None
         named: dict[str, Price | None] = dict(zip(("scripted/m", "other/m"), prices, strict=False))
         budgets = budgets or {"all": BudgetSettings(dollars=micro / MILLION)}
         self.budget = Budget(
@@ -51,6 +62,7 @@ class World:
             price_at=lambda endpoint, _: named.get(endpoint),
             otherwise=otherwise,
             wall=lambda: self.now,
+            later=self.later,
         )
         traced = [
             stack(TraceAttempt(each.name, "m", self.metrics, self.clock), service=each) for each in services

@@ -25,6 +25,10 @@ from tests.unit.policies.reading import answer, cut, down, read, text_of
 PROMPT = "x" * 280  # 102 tokens, as they are reckoned
 
 
+class Outliving(MemoryBudgets):
+    """A store as of several processes: a call holds under a lease there."""
+
+
 def asked(most: int | None = None, *, stream: bool = False, **fields) -> Call:
     if most is not None:
         fields["max_tokens"] = most
@@ -280,7 +284,8 @@ async def test_a_call_that_runs_long_keeps_its_hold() -> None:
 def test_the_hold_of_a_process_that_died_is_counted_or_released(crashed: str, spent: int) -> None:
     @virtual_time
     async def run() -> None:
-        world = World(ScriptedProvider([100.0, *whole()]), lease_s=6.0, crashed=crashed)
+        store = Outliving(asyncio.get_running_loop().time)
+        world = World(ScriptedProvider([100.0, *whole()]), store=store, lease_s=6.0, crashed=crashed)
         asking = asyncio.ensure_future(answer(world.service, asked(100)))  # noqa: TID251
         await asyncio.sleep(7.0)  # nobody renews
         assert await world.sums() == (spent, 0)

@@ -3,7 +3,8 @@
 Before: prices the call at its dearest, holds that much of every budget it counts against in one step, and lowers
 the bound of its answer to what is left; raises BudgetExceeded if that is too little.  While a stream runs whose
 length nobody bounds: holds more as it goes, and cuts it when there is no more.  At the end, however it ends:
-settles by what all its attempts used.  A crash: the hold ends by itself.
+settles by what all its attempts used.  A crash: the hold ends by itself.  In this process's memory, while enough is
+left, it is held without a lease, and settled a moment later for several calls together: what is held stands for it.
 Stands above fallback and retry, since all targets of the chain are priced together; below all that can answer
 without a provider.  `Again` stands below retry: what an attempt has used is held beside the next one.
 """
@@ -11,32 +12,30 @@ without a provider.  `Again` stands below retry: what an attempt has used is hel
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
 
 from stanchion.core.call import Call, Operation
 from stanchion.core.chunk import Chunk
-from stanchion.core.errors import BudgetExceeded, InvalidCall, Unavailable
+from stanchion.core.errors import BudgetExceeded, Unavailable
+from stanchion.core.later import Later
 from stanchion.core.reply import End, Reply
 from stanchion.core.service import Service
 from stanchion.core.trail import Trail
-from stanchion.core.usage import TIERS
 from stanchion.observe.metrics import Metrics
 from stanchion.policies.budget.accounts import Account
+from stanchion.policies.budget.bounds import Bounds, Priced
 from stanchion.policies.budget.keeper import Keeper
 from stanchion.policies.budget.options import BudgetOptions
-from stanchion.policies.budget.running import Running, Tokens
-from stanchion.rules.budget import Bound, Size, bound_of, size_of
+from stanchion.policies.budget.running import Running, Tokens, running_of
+from stanchion.rules.budget import size_of
 from stanchion.rules.pricing import Price, cost_micro_usd
 from stanchion.stores.admission import Admitted, Money
 from stanchion.stores.budgets import Hold, Reserved
 from stanchion.stores.dues import Dues, dues_of
 from stanchion.stores.protocols import StoreLost
 
-Priced = Callable[[Call], Sequence[Price | None]]  # the price at each place that may be asked
 PriceAt = Callable[[str, str], Price | None]  # of an attempt: endpoint, model
-_BOUNDS_MOST = 1000
 
 
 class Budget:
@@ -53,20 +52,22 @@ class Budget:
         price_at: PriceAt,
         otherwise: Price | None = None,
         wall: Callable[[], float] = time.time,
+        later: Later | None = None,
     ) -> None:
         """`otherwise`: what a model without a price counts as; None: it is refused.
 
-        `wall` tells seconds since 1970: windows are the calendar's.
+        `wall` tells seconds since 1970: windows are the calendar's.  Without `later` each call is settled at its end.
         """
         self._accounts = accounts
         self._options = options
         self._keeper = keeper
         self._metrics = metrics
-        self._prices = prices
         self._price_at = price_at
         self._wall = wall
         self._otherwise = otherwise
-        self._bounds: dict[str, Bound] = {}  # by model, where it is one whatever the prompt's length
+        self._bounds = Bounds(prices, otherwise)
+        self._later = later
+        self._over: list[Running] = []  # ended, and not settled yet
         self.running: dict[str, Running] = {}
         keeper.lease_s = options.lease_s
 
@@ -78,47 +79,71 @@ class Budget:
         return self._kept(call, service, accounts) if accounts else service(call)
 
     async def _kept(self, call: Call, service: Service, accounts: Sequence[Account]) -> Reply:
-        fields = call.body.fields
         size = size_of(call.operation, call.body)
-        bound = self._bounds.get(call.model)
-        if bound is None or "service_tier" in fields:
-            bound = self._bound(call, size.prompt, _tier(fields))
-        call, running = await self._hold(call, accounts, size, bound)
-        self.running[call.id] = running
-        try:
-            reply = await service(call)
-        except BaseException:
-            self._settle(call.id, call.trail)
-            raise
-        if call.stream and not running.bounded:
-            reply.through(partial(self._watched, running))
-        return reply.on_end(partial(self._ended, call.id, call.trail))
-
-    def _ended(self, id: str, trail: Trail, end: End, error: BaseException | None) -> None:
-        del end, error
-        self._settle(id, trail)
-
-    def _settle(self, id: str, trail: Trail) -> None:
-        running = self.running.pop(id, None)
-        if running is not None:
-            self._keeper.settle(id, self.cost(trail, running))
-
-    async def _hold(
-        self, call: Call, accounts: Sequence[Account], size: Size, bound: Bound
-    ) -> tuple[Call, Running]:
-        """Hold what the call may cost, and bound its answer.  Raises BudgetExceeded, or Unavailable without a store.
-
-        Where limits are kept in the same store it is only written down, and held below in one step with them.
-        """
-        options, now = self._options, self._wall()
-        answer = options.answer_tokens if size.answer is None else size.answer
-        amount = bound.cost(size.prompt, answer * size.answers)
-        fewest = min(answer, options.least_tokens) * size.answers
-        least = bound.cost(size.prompt, fewest) if size.answers else amount
-        running = Running(call.id, size, bound, answer, limit=size.answer is None and not call.stream)
+        bound = self._bounds.of(call, size.prompt)
+        answer = self._options.answer_tokens if size.answer is None else size.answer
+        running = running_of(call, size, bound, answer)
+        now = self._wall()
         for account in accounts:
             window = account.window(now)
             running.purses.append((account, account.purse(call, window), account.keep_s(window, now)))
+        if not self._hold_here(running):
+            call = await self._hold(call, running, answer)
+        call = running.limit(call)
+        self.running[running.holder] = running
+        try:
+            reply = await service(call)
+        except BaseException:
+            self._settle(running)
+            raise
+        if call.stream and not running.bounded:
+            reply.through(partial(self._watched, running))
+        return reply.on_end(partial(self._ended, running))
+
+    def _ended(self, running: Running, end: End, error: BaseException | None) -> None:
+        """What is held covers what is not settled yet, so that may wait a moment."""
+        del end, error
+        if self._later is None:
+            self._settle(running)
+            return
+        self._over.append(running)
+        if len(self._over) == 1:
+            self._later(self._settle_over)
+
+    def _settle_over(self) -> None:
+        over, self._over = self._over, []
+        for running in over:
+            self._settle(running)
+
+    def _settle(self, running: Running) -> None:
+        if self.running.pop(running.holder, None) is not None:
+            self._keeper.settle(running, self.cost(running.trail, running))
+
+    def _hold_here(self, running: Running) -> bool:
+        """Hold what the call may cost where no purse is near its end and all are in this process; else nothing."""
+        own = self._keeper.own
+        if own is None:
+            return False
+        running.amount_here = amount = running.amount
+        for account, purse, keep_s in running.purses:
+            held = own.hold_here(purse, account.cap, amount, keep_s)
+            if held is None:
+                self._keeper.give_back(running)
+                self._settle_over()  # before somebody is refused for what an ended call gives back
+                return False
+            running.here.append(held)
+            if held.spent >= account.alert_from:
+                self._keeper.saw(account, purse, held.spent)
+        return True
+
+    async def _hold(self, call: Call, running: Running, answer: int) -> Call:
+        """Hold what the call may cost.  Raises BudgetExceeded, or Unavailable without a store.
+
+        Where limits are kept in the same store it is only written down, and held below in one step with them.
+        """
+        size, options, amount = running.size, self._options, running.amount
+        fewest = min(answer, options.least_tokens) * size.answers
+        least = running.bound.cost(size.prompt, fewest) if size.answers else amount
         holds = self._holds(running, amount, least)
         if self._keeper.together is not None:
             dues = dues_of(call)
@@ -128,7 +153,7 @@ class Budget:
             dues.money(Money(holds, options.lease_s), partial(self._funded, running, holds), running.limit)
         else:
             self._funded(running, holds, Admitted((), await self._reserved(running, holds)))
-        return running.limit(call), running
+        return call
 
     def _funded(self, running: Running, holds: Sequence[Hold], admitted: Admitted) -> None:
         """Hear what became of the money, and of all that was asked for with it.  Raises BudgetExceeded."""
@@ -143,6 +168,7 @@ class Budget:
 
     async def reserve(self, running: Running, amount: int, least: int) -> Reserved:
         """Hold for a call, or more for it.  Raises Unavailable where the store is lost and nothing may be spent."""
+        self._settle_over()
         holds = self._holds(running, amount, least)
         reserved = await self._reserved(running, holds)
         self._heard(running, holds, reserved, held=reserved.granted)
@@ -246,31 +272,6 @@ class Budget:
         usage = running.told(trail.usage)
         return bound.cost(usage.prompt_tokens, usage.completion_tokens)
 
-    def _bound(self, call: Call, prompt: int, tier: str) -> Bound:
-        """Return the dearest prices that the call can meet.  Raises InvalidCall."""
-        prices = self._known_prices(call)
-        bound = bound_of(prices, prompt, tier)
-        if not tier and not any(each.above for each in prices):
-            if len(self._bounds) >= _BOUNDS_MOST:
-                self._bounds.clear()  # callers name models: what is kept for them is bounded
-            self._bounds[call.model] = bound
-        return bound
-
-    def _known_prices(self, call: Call) -> Sequence[Price]:
-        """Return the price at each place.  Raises InvalidCall for one that is unknown, if that is refused."""
-        found = list[Price]()
-        for known in self._prices(call):
-            price = known or self._otherwise
-            if price is None:
-                raise InvalidCall(
-                    "no price is known of this model, so it cannot be kept to a budget: write its price under "
-                    "[prices], or under [pricing] what such models count as",
-                    code="price_unknown",
-                    param="model",
-                )
-            found.append(price)
-        return found
-
 
 class Again:
     """Below retry: holds what an attempt has used beside what the next one may."""
@@ -289,8 +290,3 @@ class Again:
 
 def _said_its_end(raw: bytes) -> bool:
     return raw.endswith(b"data: [DONE]\n\n") or b"response.completed" in raw
-
-
-def _tier(fields: Mapping[str, Any]) -> str:
-    tier = fields.get("service_tier")
-    return tier if isinstance(tier, str) and tier in TIERS else ""

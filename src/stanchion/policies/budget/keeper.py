@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from stanchion.observe.logs import log_event
 from stanchion.observe.metrics import Metrics, Tally
 from stanchion.policies.budget.accounts import Account
+from stanchion.policies.budget.running import Running
 from stanchion.rules.pricing import MILLION
 from stanchion.stores.admission import Admissions
 from stanchion.stores.budgets import Budgets, Charge, Hold, Lease, Settlement
@@ -42,7 +43,7 @@ class Keeper:
 
     @property
     def holding(self) -> int:
-        """Count the calls that hold money."""
+        """Count the calls that hold money under a lease."""
         return len(self._open)
 
     def holds(self, holder: str, holds: Sequence[Hold]) -> None:
@@ -50,22 +51,34 @@ class Keeper:
         if holder not in self._open:
             self._open[holder] = tuple([each.purse for each in holds])
 
-    def settle(self, holder: str, amount: int) -> None:
+    def settle(self, running: Running, amount: int) -> None:
         """Spend `amount` in the place of what the call holds, in the background; nothing if it holds none.
 
         In memory it is done at once.
         """
-        purses = self._open.pop(holder, None)
+        own, here = self.own, running.here
+        if here:
+            for purse, (account, _, _) in zip(here, running.purses, strict=True):
+                purse.settle_here(running.amount_here, amount)
+                self._show(account, purse.spent)
+            here.clear()
+            amount = 0  # of what it holds under a lease besides
+        purses = self._open.pop(running.holder, None)
         if purses is None:
             return
-        own = self.own
         if own is not None:
             for purse in purses:
-                own.settle_now(holder, purse, amount)
+                own.settle_now(running.holder, purse, amount)
             return
-        self._ended.append(Settlement(holder, tuple([Charge(purse, amount) for purse in purses])))
+        self._ended.append(Settlement(running.holder, tuple([Charge(purse, amount) for purse in purses])))
         if not self._asked:
             self._asked = self._put(self.flush) is not False
+
+    def give_back(self, running: Running) -> None:
+        """Give back what a call holds in this process, unspent."""
+        for purse in running.here:
+            purse.settle_here(running.amount_here, 0)
+        running.here.clear()
 
     async def flush(self) -> None:
         """Settle what has ended."""
@@ -91,11 +104,7 @@ class Keeper:
 
     def saw(self, account: Account, purse: str, spent: int) -> None:
         """Show what is used, and say once a window that it is much."""
-        if account.shown and account.cap:
-            used = self._used.get(account.name)
-            if used is None:
-                used = self._used[account.name] = self._metrics.budget_used.of(account.name)
-            used.value = spent / account.cap
+        self._show(account, spent)
         if spent >= account.alert_from and purse not in self._alerted:
             if len(self._alerted) >= _ALERTED_MOST:
                 self._alerted.clear()
@@ -110,3 +119,10 @@ class Keeper:
                 spent_usd=spent / MILLION,
                 of_usd=account.cap / MILLION,
             )
+
+    def _show(self, account: Account, spent: int) -> None:
+        if account.shown and account.cap:
+            used = self._used.get(account.name)
+            if used is None:
+                used = self._used[account.name] = self._metrics.budget_used.of(account.name)
+            used.value = spent / account.cap

@@ -5,72 +5,76 @@ from __future__ import annotations
 import msgspec
 
 from stanchion.core.call import Call
+from stanchion.core.trail import Trail
 from stanchion.core.usage import Usage
 from stanchion.policies.budget.accounts import Account
 from stanchion.rules.budget import Bound, Size, limited
+from stanchion.stores.memory_budgets import Purse as Here
 
 Purse = tuple[Account, str, float]  # with its name, and how long it must be remembered
 
 
-class Running:
-    """What is known of a call while it runs."""
+class Running(msgspec.Struct, gc=False):
+    """What is known of a call while it runs.  `running_of` makes one."""
 
-    __slots__ = (
-        "_limit",
-        "_limits",
-        "_prompt",
-        "answers",
-        "bound",
-        "bounded",
-        "holder",
-        "purses",
-        "tokens",
-        "used",
-    )
+    holder: str
+    trail: Trail
+    size: Size
+    bound: Bound
+    tokens: int  # of all answers together, that are held for
+    told_limit: int | None  # the bound of one answer that the provider must be told
+    purses: list[Purse]
+    here: list[Here]  # what it holds in this process's memory, by purse; empty: it holds under a lease
+    amount_here: int = 0  # of each of them
+    used: int = 0  # by attempts that are over, as far as it is held
 
-    def __init__(self, holder: str, size: Size, bound: Bound, answer: int, *, limit: bool) -> None:
-        """`answer`: the most tokens of one answer that are held for; `limit`: the provider must be told it."""
-        self.holder = holder
-        self.bound = bound
-        self.purses = list[Purse]()
-        self.answers = size.answers
-        self.tokens = answer * size.answers  # of all answers together, that are held for
-        self.used = 0  # by attempts that are over, as far as it is held
-        self.bounded = size.answer is not None or not size.answers  # the caller bounds its answer
-        self._prompt = size.prompt
-        self._limits = size.limits
-        self._limit: int | None = answer if limit and size.limits else None
+    @property
+    def answers(self) -> int:
+        """How many answers are written."""
+        return self.size.answers
+
+    @property
+    def bounded(self) -> bool:
+        """The caller bounds its answer."""
+        return self.size.answer is not None or not self.size.answers
 
     @property
     def amount(self) -> int:
         """Micro-dollars that one attempt may cost, as it is limited now."""
-        return self.bound.cost(self._prompt, self.tokens)
+        return self.bound.cost(self.size.prompt, self.tokens)
 
     def lower(self, amount: int) -> None:
         """Only so much is held: the answer must be shorter."""
-        if self.answers:
-            each = self.bound.answer_within(amount, self._prompt) // self.answers
-            self._limit = max(1, each)
-            self.tokens = self._limit * self.answers
+        size = self.size
+        if size.answers:
+            each = max(1, self.bound.answer_within(amount, size.prompt) // size.answers)
+            self.tokens = each * size.answers
+            self.told_limit = each if size.limits else None
 
     def told(self, usage: Usage) -> Usage:
         """Return what an attempt used; where the provider never told, with no longer a prompt than is held for.
 
         The estimate there is made of the bytes that were sent, and a picture has many.
         """
-        if usage.estimated and usage.input > self._prompt:
-            return msgspec.structs.replace(usage, input=self._prompt)
+        if usage.estimated and usage.input > self.size.prompt:
+            return msgspec.structs.replace(usage, input=self.size.prompt)
         return usage
 
     def limit(self, call: Call) -> Call:
         """Return the call with its answer bounded to what is held, if that is less than it says."""
-        if self._limit is None:
+        if self.told_limit is None:
             return call
         body = call.body
-        fields = limited(body.fields, self._limits, self._limit)
+        fields = limited(body.fields, self.size.limits, self.told_limit)
         if all(body.fields.get(name) == value for name, value in fields.items()):
             return call
         return call.having(body=body.having(**fields))
+
+
+def running_of(call: Call, size: Size, bound: Bound, answer: int) -> Running:
+    """Make one that holds nothing yet.  `answer`: the most tokens of one answer that are to be held for."""
+    limit = answer if size.answer is None and not call.stream and size.limits else None
+    return Running(call.id, call.trail, size, bound, answer * size.answers, limit, [], [])
 
 
 class Tokens:

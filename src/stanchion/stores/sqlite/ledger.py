@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import chain
 
 from stanchion.stores.ledger import (
     DIMENSIONS,
@@ -22,7 +23,9 @@ from stanchion.stores.ledger_words import rows_of, usage_sql
 from stanchion.stores.sqlite.file import SqliteFile
 
 _MARKS = ", ".join("?" * (4 + len(DIMENSIONS) + 7 + len(SUMS)))
+_TOGETHER = 25  # rows in one statement: an older SQLite takes 999 values at most
 _LINE = f"INSERT OR IGNORE INTO ledger_line VALUES ({_MARKS})"  # noqa: S608 - question marks
+_LINES = ", ".join([_LINE, *[f"({_MARKS})"] * (_TOGETHER - 1)])
 _MORE = ", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)
 _KEY = ", ".join(DIMENSIONS)
 _PROVIDER = "substr(endpoint, 1, instr(endpoint || '/', '/') - 1)"
@@ -83,7 +86,12 @@ def _insert(db: sqlite3.Connection, lines: Sequence[Line]) -> Sequence[Line]:
     """Write the lines that are not there; return them.  All in one go, since all are new nearly always."""
     rows, before = [_row(line) for line in lines], db.total_changes
     db.execute("SAVEPOINT lines")
-    db.executemany(_LINE, rows)
+    whole = len(rows) - len(rows) % _TOGETHER
+    for start in range(
+        0, whole, _TOGETHER
+    ):  # each statement gives the interpreter's lock away and waits for it
+        db.execute(_LINES, tuple(chain.from_iterable(rows[start : start + _TOGETHER])))
+    db.executemany(_LINE, rows[whole:])
     if db.total_changes - before == len(lines):
         return lines
     db.execute("ROLLBACK TO lines")
@@ -92,11 +100,15 @@ def _insert(db: sqlite3.Connection, lines: Sequence[Line]) -> Sequence[Line]:
 
 def _row(line: Line) -> tuple[object, ...]:
     return (
-        line.hour,
+        int(line.at // HOUR_S),
         line.call,
         line.number,
         line.at,
-        *line.dimensions,
+        line.caller,  # the dimensions, in their order
+        line.model,
+        line.endpoint,
+        line.key,
+        line.team,
         line.operation,
         line.asked,
         line.outcome,

@@ -25,16 +25,17 @@ from typing import Any, Protocol
 import msgspec
 
 from stanchion.core.call import Call, Operation
-from stanchion.core.caller import Level, Limit, Standing
+from stanchion.core.caller import Level, Standing
 from stanchion.core.clock import Clock
 from stanchion.core.errors import LimitReached
 from stanchion.core.reply import End, Reply
 from stanchion.core.service import Service
 from stanchion.core.trail import Trail
 from stanchion.observe.metrics import Metrics
-from stanchion.rules.caller_limits import cost_s, say_limit
+from stanchion.policies.caller_limits.plan import Bound, Plan, planned
+from stanchion.rules.caller_limits import say_limit
 from stanchion.rules.charge import charge_of
-from stanchion.rules.meter import NEAR_S
+from stanchion.rules.meter import NEAR_S, Meter
 from stanchion.stores.admission import Admissions, Part
 from stanchion.stores.dues import Dues
 from stanchion.stores.memory import MemoryLimits
@@ -79,32 +80,13 @@ def own_limits(clock: Clock) -> OwnLimits:
     )
 
 
-class _Bound(msgspec.Struct, frozen=True):
-    """One limit that counts for a call."""
-
-    level: str
-    limit: Limit
-    name: str  # of the meter or slot in the store.  A limit that is changed goes on with what was used
-    one: Take  # of one request, or one token
-    of_tokens: bool
-
-
-class _Plan(msgspec.Struct, frozen=True):
-    """All limits that count for a call."""
-
-    standing: Standing
-    metered: tuple[_Bound, ...]
-    held: tuple[_Bound, ...]
-    of_tokens: bool
-
-
 class _Taken(msgspec.Struct, frozen=True, gc=False):
     """What was taken for a call."""
 
     trail: Trail
     holder: str
-    metered: tuple[_Bound, ...]
-    takes: list[Take]  # one for each of `metered`
+    metered: tuple[Bound, ...]
+    takes: Sequence[Take]  # one for each of `metered`
     slots: list[Slot]
     dues: Dues | None  # None: it was taken at once
 
@@ -118,7 +100,7 @@ class CallerLimits:
         self._own = limits if type(limits) is MemoryLimits else None  # nothing is waited for
         self._clock = clock
         self._refused = metrics.caller_limited
-        self._plans: dict[int, _Plan] = {}  # by the standing's identity: it lives as long as a book's version
+        self._plans: dict[int, Plan] = {}  # by the standing's identity: it lives as long as a book's version
 
     def __call__(self, call: Call, service: Service, /) -> Awaitable[Reply]:
         """Pass the call on.  Raises LimitReached; nothing was taken then."""
@@ -126,13 +108,47 @@ class CallerLimits:
         if standing is None or call.operation is Operation.MODELS:
             return service(call)
         plan = self._plan(standing, call.body.fields)
+        if self._own is not None and not plan.held:
+            return self._limited_here(call, service, plan, self._own) if plan.metered else service(call)
         return self._limited(call, service, plan) if plan.metered or plan.held else service(call)
 
-    async def _limited(self, call: Call, service: Service, plan: _Plan) -> Reply:
-        metered, held = plan.metered, plan.held
-        tokens = self._tokens(call, metered) if plan.of_tokens else 0
-        takes = [_take(bound, tokens) if bound.of_tokens else bound.one for bound in metered]
-        slots = list[Slot]()
+    async def _limited_here(self, call: Call, service: Service, plan: Plan, own: MemoryLimits) -> Reply:
+        """As `_limited`, where there is room in this process: nothing is waited for, and its meters are at hand."""
+        takes = self._takes(call, plan)
+        meters = own.take_here(takes)
+        if meters is None:
+            return await self._limited(call, service, plan)
+        ended = partial(self._ended_here, call.trail, plan, takes, meters)
+        try:
+            reply = await service(call)
+        except BaseException as error:
+            ended(End.CANCELLED if isinstance(error, asyncio.CancelledError) else End.FAILED, error)
+            raise
+        return reply.on_end(ended)
+
+    def _ended_here(
+        self,
+        trail: Trail,
+        plan: Plan,
+        takes: Sequence[Take],
+        meters: Sequence[Meter],
+        end: End,
+        error: BaseException | None,
+    ) -> None:
+        """As `_ended`."""
+        del error
+        usage, now = trail.usage, self._clock.now()
+        if not trail.attempts:
+            for take, meter in zip(takes, meters, strict=True):
+                meter.book(now, -take.cost_s)
+        elif usage is not None or end is End.FAILED:
+            used = usage.total_tokens if usage is not None else 0
+            for place in plan.of_tokens:
+                meters[place].book(now, used * plan.ones[place].cost_s - takes[place].cost_s)
+
+    async def _limited(self, call: Call, service: Service, plan: Plan) -> Reply:
+        metered, held, takes = plan.metered, plan.held, self._takes(call, plan)
+        slots: list[Slot] = []
         if held:
             life_s = max(0.0, min(call.deadline - self._clock.now(), _OPEN_MOST_S)) + _OPEN_MORE_S
             slots = [Slot(bound.name, bound.limit.most, life_s) for bound in held]
@@ -142,12 +158,7 @@ class CallerLimits:
             dues.limits(Part(takes, slots), refused)
             call = call.having(options={**call.options, Dues: dues})
         else:
-            own = self._own
-            taken = (
-                await self._store.limits.take(takes, slots, call.id)
-                if own is None
-                else own.take_now(takes, slots, call.id)
-            )
+            taken = await self._store.limits.take(takes, slots, call.id)
             if taken.wait_s > 0:
                 raise refused(taken)
         ended = partial(self._ended, _Taken(call.trail, call.id, metered, takes, slots, dues))
@@ -158,18 +169,18 @@ class CallerLimits:
             raise
         return reply.on_end(ended)
 
-    def _plan(self, standing: Standing, fields: Mapping[str, Any]) -> _Plan:
+    def _plan(self, standing: Standing, fields: Mapping[str, Any]) -> Plan:
         plan = self._plans.get(id(standing))
         if plan is None or plan.standing is not standing:
             if len(self._plans) >= _PLANS_MOST:
                 self._plans.clear()
-            plan = self._plans[id(standing)] = _planned(standing, standing.levels)
+            plan = self._plans[id(standing)] = planned(standing, standing.levels)
         if standing.user_limits:
             user = fields.get("safety_identifier") or fields.get("user")
             if isinstance(user, str) and user:
                 mark = blake2b(user.encode("utf-8", "replace"), digest_size=12, key=standing.salt).hexdigest()
                 level = Level(f"user {standing.caller} {mark}", standing.user_limits)
-                return _planned(standing, (level, *standing.levels))
+                return planned(standing, (level, *standing.levels))
         return plan
 
     def _ended(self, taken: _Taken, end: End, error: BaseException | None) -> None:
@@ -185,35 +196,40 @@ class CallerLimits:
         elif usage is None and end is not End.FAILED:
             return  # nobody told what it used: what was reserved stands for it
         else:
-            used, own, changes = usage.total_tokens if usage is not None else 0, self._own, list[Change]()
-            for place, bound in enumerate(taken.metered):
-                if bound.of_tokens:
-                    take = taken.takes[place]
-                    more_s = used * bound.one.cost_s - take.cost_s
-                    if own is not None:
-                        own.book_now(take.meter, more_s)
-                    else:
-                        changes.append(Change(take.meter, more_s))
+            used = usage.total_tokens if usage is not None else 0
+            changes = [
+                Change(take.meter, used * bound.one.cost_s - take.cost_s)
+                for bound, take in zip(taken.metered, taken.takes, strict=True)
+                if bound.of_tokens
+            ]
         if changes:
             self._store.later(changes)
 
-    def _tokens(self, call: Call, metered: Sequence[_Bound]) -> int:
-        """Return what is reserved.  Raises LimitReached for a call that never fits."""
-        fields = call.body.fields
+    def _takes(self, call: Call, plan: Plan) -> Sequence[Take]:
+        """Return what is reserved, for each meter.  Raises LimitReached for a call that never fits."""
+        if not plan.of_tokens:
+            return plan.ones
         asked = charge_of(call.body)
-        for bound in metered:
-            if bound.of_tokens and asked > bound.limit.most:
-                self._refused.of(_kind(bound), "tokens").inc()
-                raise LimitReached(
-                    f"the call counts {asked} tokens and the limit of {_whose(bound)} is {say_limit(bound.limit)}: "
-                    "it can never fit, shorten it",
-                    type="tokens",
-                    code="request_too_large",
-                )
-        return asked + _answer_bound(fields)
+        if asked > plan.tokens_most:
+            raise self._too_large(asked, plan)
+        tokens, takes = asked + _answer_bound(call.body.fields), list(plan.ones)
+        for place in plan.of_tokens:  # of more than the limit, all: more would be given back in any case
+            one, most = takes[place], plan.metered[place].limit.most
+            takes[place] = Take(one.meter, (tokens if tokens < most else most) * one.cost_s, one.room_s)
+        return takes
+
+    def _too_large(self, asked: int, plan: Plan) -> LimitReached:
+        bound = next(it for it in plan.metered if it.of_tokens and asked > it.limit.most)
+        self._refused.of(_kind(bound), "tokens").inc()
+        return LimitReached(
+            f"the call counts {asked} tokens and the limit of {_whose(bound)} is {say_limit(bound.limit)}: "
+            "it can never fit, shorten it",
+            type="tokens",
+            code="request_too_large",
+        )
 
     def _refusal(
-        self, metered: Sequence[_Bound], takes: list[Take], held: Sequence[_Bound], taken: Taken
+        self, metered: Sequence[Bound], takes: Sequence[Take], held: Sequence[Bound], taken: Taken
     ) -> LimitReached:
         """Say which limit it was: of several the one that takes longest."""
         waits = [_wait_s(take, depth) for take, depth in zip(takes, taken.depth_s, strict=True)]
@@ -232,26 +248,6 @@ class CallerLimits:
         return LimitReached(f"{names}, as many as may be", retry_after_s=_OPEN_AGAIN_S)
 
 
-def _planned(standing: Standing, levels: Sequence[Level]) -> _Plan:
-    bounds = [_bound(level.name, limit) for level in levels for limit in level.limits]
-    metered = tuple([bound for bound in bounds if bound.limit.what != "open"])
-    held = tuple([bound for bound in bounds if bound.limit.what == "open"])
-    return _Plan(standing, metered, held, any(bound.limit.what == "tokens" for bound in metered))
-
-
-def _bound(level: str, limit: Limit) -> _Bound:
-    name = f"caller {level} {limit.what}/{limit.window_s}"
-    return _Bound(
-        level, limit, name, Take(name, cost_s(limit, 1), float(limit.window_s)), limit.what == "tokens"
-    )
-
-
-def _take(bound: _Bound, tokens: int) -> Take:
-    """Take so many tokens; of more than the limit, all: more would be given back in any case."""
-    one, most = bound.one, bound.limit.most
-    return Take(one.meter, (tokens if tokens < most else most) * one.cost_s, one.room_s)
-
-
 def _wait_s(take: Take, depth_s: float) -> float:
     return depth_s if take.cost_s > take.room_s else depth_s + take.cost_s - take.room_s
 
@@ -266,11 +262,11 @@ def _answer_bound(fields: Mapping[str, Any]) -> int:
     return 0
 
 
-def _kind(bound: _Bound) -> str:
+def _kind(bound: Bound) -> str:
     return bound.level.partition(" ")[0]
 
 
-def _whose(bound: _Bound) -> str:
+def _whose(bound: Bound) -> str:
     return "this end user" if _kind(bound) == "user" else bound.level
 
 
