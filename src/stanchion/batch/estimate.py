@@ -99,7 +99,7 @@ class Survey:
         self._journal, self._answer_tokens = journal, answer_tokens
         self._on_row = on_row
         self._models: dict[str, _Model] = {}
-        self._problems = list[BadRow]()
+        self._problems: list[BadRow] = []
         self._count = Counter[str]()
 
     def run(self) -> Estimate:

@@ -16,7 +16,7 @@ class Journals:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = folders
-        self._open = list[Journal]()
+        self._open: list[Journal] = []
 
     def __enter__(self) -> Self:
         """Open all.  Raises JournalBusy while a run writes one, SettingsError where there is none."""

@@ -163,7 +163,7 @@ class LeasedCap(Cap):
 
     async def _give_back(self) -> None:
         """Settle all slices with what was spent of them."""
-        told = list[tuple[str, int]]()
+        told: list[tuple[str, int]] = []
         while self._slices:
             holder, amount = self._slices.popleft()
             used = min(amount, self.spent - self._settled)

@@ -109,7 +109,7 @@ class RayRun:
 
     def snapshot(self) -> Snapshot:
         """Say how all workers together stand."""
-        found = list[Snapshot]()
+        found: list[Snapshot] = []
         for number in range(1, self._shards + 1):
             file = shard_folder(self._wanted.folder, number, self._shards) / PROGRESS_FILE
             with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):

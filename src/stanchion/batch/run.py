@@ -34,7 +34,7 @@ class Run:
         self.facts = Facts()
         self.stopped: Why | Literal[""] = ""
         self.stop_asked = asyncio.Event()
-        self.undone = list[bytes]()
+        self.undone: list[bytes] = []
         self.loop = asyncio.get_running_loop()
         self._works: list[LaneWork] = []  # of the lanes, once they begin
         self._begun = 0  # records of the journal that are older than this run
@@ -223,7 +223,7 @@ class Run:
 
 
 def _works(run: Run, lanes: Sequence[Lane]) -> list[LaneWork]:
-    works = list[LaneWork]()
+    works: list[LaneWork] = []
     following: LaneWork | None = None
     for lane in reversed(lanes):
         following = LaneWork(

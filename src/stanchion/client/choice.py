@@ -72,7 +72,7 @@ class Choice:
 
 def read_tool_calls(message: Mapping[str, Any]) -> list[ToolCall]:
     """Read the tool calls of a message, or the pieces of them in a delta."""
-    found = list[ToolCall]()
+    found: list[ToolCall] = []
     for position, each in enumerate(message.get("tool_calls") or ()):
         called = each.get("function") or each.get("custom") or {}
         arguments = called.get("arguments") or called.get("input") or ""

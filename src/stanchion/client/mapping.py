@@ -159,7 +159,7 @@ class Map(Generic[R]):
 
     async def _take(self, most: int) -> list[_Job]:
         """Read rows, as results are taken."""
-        jobs = list[_Job]()
+        jobs: list[_Job] = []
         while len(jobs) < min(most, _SHARE):
             while self._taken - self._given >= _AHEAD * self._options.concurrency:
                 if jobs:

@@ -83,7 +83,7 @@ class Stream(Generic[A]):
 
     def __init__(self, call: Call, ask: Ask, prices: Prices, put_together: Callable[[Stream[A]], A]) -> None:
         self.call = call
-        self.events = list[Event]()  # those that were read
+        self.events: list[Event] = []  # those that were read
         self._ask = ask
         self._prices = prices
         self._put_together = put_together

@@ -194,7 +194,7 @@ class Catalog:
 
     def _at(self, provider: str, model: str) -> list[tuple[Endpoint, float]]:
         """Return the endpoints of one model at one provider: one per key."""
-        made = list[tuple[Endpoint, float]]()
+        made: list[tuple[Endpoint, float]] = []
         for spec, weight in self.specs(provider, model):
             if spec not in self._made:
                 self._made[spec] = self._make(spec)
@@ -230,7 +230,7 @@ class Catalog:
             raise SettingsError(
                 f"providers.{name} needs a key: set {preset.key_env}, or say in key_env, key_file or keys where it is"
             )
-        keyed = list[Keyed]()
+        keyed: list[Keyed] = []
         for place in places_of(f"providers.{name}", asked, self._environ, self._settings.keys):
             spec = KeySpec(
                 name=f"{name}#{place.name}",

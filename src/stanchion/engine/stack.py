@@ -118,7 +118,7 @@ def _hedging(settings: Settings, shared: Shared, balance: Balance, budget: Budge
 def _sharing(settings: Settings, shared: Shared) -> list[Filter]:
     """What gives one answer to several calls: now, or later."""
     store, home, clock, metrics = shared.cache, shared.home, shared.clock, shared.metrics
-    filters = list[Filter]()
+    filters: list[Filter] = []
     if store is not None:
         # on top: a hit waits for nobody; also where it is off, for callers who want nothing but what is kept
         near = _near(settings, shared, store)

@@ -60,7 +60,8 @@ async def read_body(
     most = options.body_most_bytes
     if not length.isdigit() or int(length) > most:
         raise _too_long(most)
-    parts, size = list[bytes](), 0
+    size = 0
+    parts: list[bytes] = []
     try:
         while True:
             sender.within(options.body_wait_s)
@@ -155,7 +156,7 @@ def _cache_control(headers: Mapping[bytes, bytes]) -> dict[type[Any], Any]:
 
 def _forwarded(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     """Return the few headers that go on to the provider.  Credentials and cookies never do."""
-    found = dict[str, str]()
+    found: dict[str, str] = {}
     for name, shown in _FORWARDED.items():
         value = headers.get(name)
         if value is not None and _VISIBLE.fullmatch(value):

@@ -88,7 +88,7 @@ class Stream:
             self._pinging = False
 
     def _numbered_events(self, chunk: Chunk, skip: int) -> bytes:
-        parts = list[bytes]()
+        parts: list[bytes] = []
         for event in sse.split(chunk.raw):
             self._number += 1
             if self._number > skip:

@@ -54,7 +54,7 @@ class Gather:
 
 
 async def _whole(reply: Reply, operation: Operation) -> Chunk:
-    events = list[bytes]()
+    events: list[bytes] = []
     async with reply:
         async for chunk in reply:
             events.extend(event.data for event in chunk.events)

@@ -85,7 +85,8 @@ class HttpAnswer:
 
     async def read_body(self) -> bytes:
         """Read the body to its end.  The caller bounds the time.  Raises Cut.  Cancel: the socket is closed."""
-        content, parts, size = self.response.content, list[bytes](), 0
+        content, size = self.response.content, 0
+        parts: list[bytes] = []
         try:
             while not content.at_eof():
                 parts.append(await content.readany())

@@ -185,7 +185,7 @@ class EventStream:
 
     def _with_usage(self, raw: bytes) -> bytes:
         """Take the usage out of these events, and the event that has nothing else, if nobody asked for it."""
-        kept = list[bytes]()
+        kept: list[bytes] = []
         for part in sse.split(raw):
             if _has_usage(part):
                 data = sse.read(part)[1]
@@ -205,7 +205,7 @@ class EventStream:
         """Decode events that look unusual: the end, an error, a comment, a broken one."""
         if not self._begun:
             self._refuse_other(raw)
-        kept = list[bytes]()
+        kept: list[bytes] = []
         for part in sse.split(raw):
             _, data = sse.read(part)
             if data == sse.DONE:

@@ -64,7 +64,7 @@ class JsonSchema:
             return str(error)
         if self._validator.is_valid(value):
             return ""
-        told = list[str]()
+        told: list[str] = []
         for error in self._validator.iter_errors(value):
             if len(told) == _FAULTS_MOST:
                 told.append("and more")
@@ -112,7 +112,7 @@ def _is_strict(schema: object) -> bool:
 
 
 def _definitions(schema: Mapping[str, object]) -> list[object]:
-    found = list[object]()
+    found: list[object] = []
     for name in ("$defs", "definitions"):
         held = schema.get(name)
         if isinstance(held, dict):

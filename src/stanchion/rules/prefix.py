@@ -33,7 +33,7 @@ class PrefixMatch:
 
     def feed(self, pieces: Iterable[Piece]) -> list[Piece]:
         """Take in what the second answer generated; return what is new in it.  Raises Differs."""
-        new = list[Piece]()
+        new: list[Piece] = []
         for where, text in pieces:
             left = self._left.get(where, "")
             repeated = min(len(left), len(text))

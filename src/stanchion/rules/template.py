@@ -80,7 +80,7 @@ class Template:
 
     def messages(self, row: Mapping[str, Any]) -> list[Message]:
         """Return the messages for a row.  Raises BadTemplate."""
-        said = list[Message]()
+        said: list[Message] = []
         text = self._render(row, said)
         if not self.has_messages:
             if not text:

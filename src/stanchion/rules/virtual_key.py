@@ -76,7 +76,7 @@ def digest_of(text: str, pepper: bytes) -> bytes:
 
 
 def _base62(number: int, length: int) -> str:
-    digits = list[str]()
+    digits: list[str] = []
     for _ in range(length):
         number, digit = divmod(number, 62)
         digits.append(_ALPHABET[digit])

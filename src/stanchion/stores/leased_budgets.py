@@ -118,7 +118,7 @@ class LeasedBudgets:
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """Settle in the store, or remember until it is back.  Never raises StoreLost."""
-        theirs = list[Settlement]()
+        theirs: list[Settlement] = []
         for each in settlements:
             if self._here.pop(each.holder, None) is None:
                 theirs.append(each)

@@ -142,7 +142,7 @@ def daily(hours: Iterable[Total]) -> list[Total]:
 
 
 def _totals(rows: Iterable[Total]) -> list[Total]:
-    found = dict[tuple[int, tuple[str, ...]], list[Sequence[int]]]()
+    found: dict[tuple[int, tuple[str, ...]], list[Sequence[int]]] = {}
     for span, dimensions, sums in rows:
         at = (span, dimensions)
         group = found.get(at)
@@ -173,7 +173,7 @@ def _key(row: Used) -> tuple[str, ...]:
 
 def merged(rows: Iterable[tuple[tuple[str, ...], Sequence[int]]]) -> list[Used]:
     """Add up rows by key, ordered."""
-    found = dict[tuple[str, ...], Sequence[int]]()
+    found: dict[tuple[str, ...], Sequence[int]] = {}
     for key, sums in rows:
         before = found.get(key)
         found[key] = sums if before is None else _added(before, sums)

@@ -48,7 +48,7 @@ class MemoryLedger:
         return len(fresh)
 
     async def used(self, asked: Asked) -> Sequence[Used]:
-        rows = list[tuple[tuple[str, ...], Sequence[int]]]()
+        rows: list[tuple[tuple[str, ...], Sequence[int]]] = []
         for span in spans(asked):
             for (at, dimensions), sums in (self._days if span.daily else self._hours).items():
                 if span.first <= at < span.end:

@@ -40,7 +40,7 @@ def read_chat_events(raw: bytes) -> Sequence[Event]:
     if raw.startswith(b"data: {") and raw.endswith(b"\n\n") and _is_lines_of_data(raw):
         found = raw[6:-2].split(b"\n\ndata: ")
         return [_chat_event(data) for data in found if data != sse.DONE]
-    events = list[Event]()
+    events: list[Event] = []
     for part in sse.split(raw):
         _, data = sse.read(part)
         if data and data != sse.DONE:
@@ -97,7 +97,7 @@ def _read_choices(event: Event, choices: list[Choice]) -> None:
         event.text = cast("str", message.content)  # plain text: nearly always
         event.finish_reason = first.finish_reason
         return
-    pieces = list[tuple[str, str]]()
+    pieces: list[tuple[str, str]] = []
     for choice in choices:
         _collect(pieces, choice)
         if choice.index == 0:
@@ -158,7 +158,7 @@ def _plain(content: str | list[Any]) -> str:
 
 def read_response_events(raw: bytes) -> Sequence[Event]:
     """Read whole SSE events of the Responses API.  Raises Cut at one that is no JSON object."""
-    events = list[Event]()
+    events: list[Event] = []
     for part in sse.split(raw):
         name, data = sse.read(part)
         if not data or data == sse.DONE:

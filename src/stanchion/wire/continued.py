@@ -33,7 +33,7 @@ def renamed(data: bytes, who: dict[str, Any]) -> bytes:
 def marks(data: bytes) -> list[tuple[str, str]]:
     """Read what an event says once and not in pieces: each choice's role and finish_reason, as pieces."""
     found = as_object(_decode(data)) or {}
-    said = list[tuple[str, str]]()
+    said: list[tuple[str, str]] = []
     for each in as_list(found.get("choices")) or ():
         choice = as_object(each) or {}
         delta = as_object(choice.get("delta")) or {}

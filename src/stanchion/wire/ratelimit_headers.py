@@ -68,7 +68,7 @@ class RateReader:
         """As `read_rates`; what is told again and again comes without its reset."""
         if self._after > 0 or (not self._names and any(name in headers for name in _USUAL)):
             return self._learn(headers, now)
-        rates = list[Rate]()
+        rates: list[Rate] = []
         for limit_name, remaining_name, limit_text, rate in self._names:
             remaining = headers.get(remaining_name)
             if remaining is None or headers.get(limit_name) != limit_text or not remaining.isdecimal():

@@ -75,7 +75,8 @@ def read(event: bytes) -> tuple[str, bytes]:
     """Read one event: its name ("" if it has none) and its data (b"" if it has none)."""
     if event.startswith(b"data: ") and b"\n" not in event and b"\r" not in event:
         return "", event[6:]  # what nearly all events look like
-    name, data = "", list[bytes]()
+    name = ""
+    data: list[bytes] = []
     for line in _LINE_END.split(event.removeprefix(_BOM)):
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")

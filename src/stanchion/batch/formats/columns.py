@@ -20,7 +20,7 @@ def columns_of(source: Source) -> dict[str, type[Any]]:
     """Return the columns of all rows, in the order in which they first stand there."""
     if isinstance(source, CsvSource):
         return dict.fromkeys(source.columns, str)
-    kinds = dict[str, type[Any]]()
+    kinds: dict[str, type[Any]] = {}
     for page in source.pages():
         for number, line in enumerate(page.lines, page.first):
             if line and number not in page.bad:

@@ -45,7 +45,7 @@ def lanes_of(
     if "batch" not in names and not PartFolder(journal).is_empty():
         names = ("batch", *names)
         options = msgspec.structs.replace(options, older_only=True)
-    made = list[Lane]()
+    made: list[Lane] = []
     for name in names:
         if name == "batch":
             if wish.deadline_s is not None:

@@ -51,8 +51,8 @@ class PartAnswers:
         """Runs in a thread."""
         left = self.left
         for lines in chain.from_iterable(map(read_answers, files)):
-            known = dict[bytes, BatchLine]()
-            places = dict[bytes, Place]()
+            known: dict[bytes, BatchLine] = {}
+            places: dict[bytes, Place] = {}
             for line in lines:
                 key = _key(line.custom_id)
                 place = left.pop(key, None)

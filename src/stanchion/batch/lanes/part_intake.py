@@ -103,7 +103,7 @@ def divide(
     else:
         half = (len(places) + 1) // 2
         groups = [places[:half], places[half:]]
-    made = list[PartWriter]()
+    made: list[PartWriter] = []
     for group in groups:
         if group:
             again = new_part(part.place, part.asks, part.asked, tries=part.tries, replaces=part.id)

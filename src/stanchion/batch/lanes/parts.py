@@ -202,7 +202,7 @@ def new_part(place: str, operation: Operation, asked: str, *, tries: int = 1, re
 def read_answers(path: Path, at_once: int = 500) -> Iterator[list[BatchLine]]:
     """Read a downloaded file in pieces; lines that say nothing are left out."""
     with path.open("rb") as file:
-        found = list[BatchLine]()
+        found: list[BatchLine] = []
         for line in file:
             with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
                 found.append(read_line(line))

@@ -226,7 +226,7 @@ class BatchLane:
         self, part: Part, run: PartRun | None, batch: BatchObject | None, wanted: set[bytes] | None
     ) -> None:
         """Take what came of a part's rows; without a batch nothing did.  Raises GivenUp: it cannot be downloaded."""
-        files = list[Path]()
+        files: list[Path] = []
         if run is not None and batch is not None:
             out, err = self._folder.path(part, "out"), self._folder.path(part, "err")
             if await run.fetch(batch.output_file_id, out):

@@ -40,7 +40,7 @@ class Bounds:
 
     def _known(self, call: Call) -> Sequence[Price]:
         """Return the price at each place.  Raises InvalidCall for one that is unknown, if that is refused."""
-        found = list[Price]()
+        found: list[Price] = []
         for known in self._prices(call):
             price = known or self._otherwise
             if price is None:

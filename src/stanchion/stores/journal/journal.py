@@ -64,7 +64,7 @@ class Journal:
         self.notes: dict[bytes, int] = {}  # what lanes wrote down: the number of each key's last note
         self.error: StanchionError | None = None  # why nothing more is taken
         self._lock = lock
-        self._files = list[int]()
+        self._files: list[int] = []
         self._fresh: dict[bytes, Record] = {}  # put, and not written yet
         self._order: deque[Record] = deque()  # the same, as they were put
         self._pending_bytes = 0

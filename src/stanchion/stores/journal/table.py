@@ -66,7 +66,7 @@ class Table:
 
     def extend(self, keys: Sequence[bytes], first: int) -> list[tuple[int, int]]:
         """Put keys whose entries follow each other from `first`; return which of them were there, and as what."""
-        again = list[tuple[int, int]]()
+        again: list[tuple[int, int]] = []
         parts, used, has = self._parts, self._used, self._keys.has
         for number, key in enumerate(keys, first):
             hashed: int = _first_eight(key)[0]

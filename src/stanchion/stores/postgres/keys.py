@@ -50,7 +50,7 @@ class PostgresKeyBook:
         return await self._database.value(_ORDER, told, ORDERS_OLDEST_S, ORDERS_MOST)
 
     async def orders(self, after: int) -> Sequence[KeyOrder]:
-        found = list[KeyOrder]()
+        found: list[KeyOrder] = []
         for number, told in await self._database.rows(_ORDERS, after, ORDERS_OLDEST_S):
             order = msgspec.json.decode(told, type=KeyOrder)
             found.append(msgspec.structs.replace(order, number=number))

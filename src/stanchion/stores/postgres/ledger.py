@@ -32,7 +32,7 @@ class PostgresLedger:
         return await self._database.value(_ADD, told)
 
     async def used(self, asked: Asked) -> Sequence[Used]:
-        rows = list[list[Used]]()
+        rows: list[list[Used]] = []
         for span in spans(asked):
             # each span is a statement of its own: a batch that comes between two is in one of them alone, as
             # it would be in an answer a moment earlier or later

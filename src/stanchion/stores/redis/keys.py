@@ -44,7 +44,7 @@ class RedisKeyBook:
 
     async def orders(self, after: int) -> Sequence[KeyOrder]:
         answer: list[bytes] = await self._wire.run(ORDERS, _ORDER_KEYS[:1], (after, _KEPT_US))
-        found = list[KeyOrder]()
+        found: list[KeyOrder] = []
         for each in answer:
             number, _, told = each.partition(b" ")
             order = msgspec.json.decode(told, type=KeyOrder)

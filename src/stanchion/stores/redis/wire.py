@@ -122,7 +122,7 @@ class Wire:
 
     async def _work(self) -> None:
         """Write and read until closed.  Waiting for a question has no bound: idle is idle."""
-        asked = list[Question[_Asked]]()
+        asked: list[Question[_Asked]] = []
         try:
             while self._waiting or not self._closed:
                 if not self._waiting:

@@ -20,7 +20,7 @@ _LIMITS: tuple[Argument, ...] = (int(EPOCH_S), int(FORGET_S))
 
 def admit_words(parts: Sequence[Part], money: Money | None, holder: str) -> Words:
     """Write what admit.lua reads."""
-    keys = list[str]()
+    keys: list[str] = []
     words: list[Argument] = [*MONEY, int(FORGET_S), holder, len(parts)]
     for part in parts:
         words += (len(part.takes), len(part.slots))

@@ -65,7 +65,7 @@ class SqliteLedger:
     async def used(self, asked: Asked) -> Sequence[Used]:
         def step(db: sqlite3.Connection, now: float) -> list[Used]:
             del now
-            rows = list[list[Used]]()
+            rows: list[list[Used]] = []
             for span in spans(asked):
                 question = usage_sql(asked, span, "ledger", _PROVIDER, ("?", "?"), "sum({})")
                 rows.append(rows_of(asked, db.execute(question, (span.first, span.end))))
