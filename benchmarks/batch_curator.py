@@ -20,7 +20,7 @@ def rows(run: Run, base_url: str, source: Path, count: int, ours: Callable[[], f
     """Return the row where curator is asked for; without it the row says why."""
     if not {"curator"} & {*run.peers, *run.missing}:
         return []
-    name = f"batch, {count:,} rows without limits"
+    name = f"batch, {count:,} rows without limits: beside curator"
     if "curator" in run.missing:
         return [
             _alone(name, count / ours(), f"curator could not be installed: {run.missing['curator'][:200]}")
