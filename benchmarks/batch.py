@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks import batch_curator
 from benchmarks.figures import Row, Run, interleaved, ratio_row
 from benchmarks.machine import free_port
 from benchmarks.payloads import MODEL, request_body
@@ -41,7 +42,7 @@ class Place:
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
-        self._base_url = f"http://127.0.0.1:{port}/v1"
+        self.base_url = f"http://127.0.0.1:{port}/v1"
 
     def long_rows(self, count: int) -> Path:
         """Write rows of 1.5 KB."""
@@ -68,7 +69,7 @@ class Place:
         output = self.folder / "out.jsonl"
         order = {
             "what": what,
-            "base_url": self._base_url,
+            "base_url": self.base_url,
             "source": str(source),
             "output": str(output),
             **more,
@@ -111,7 +112,11 @@ def speed(run: Run) -> list[Row]:
         def of(what: str, **more: Any) -> Callable[[], float]:
             return lambda: place.do(what, source, **more)["seconds"]
 
+        def loaded() -> float:
+            return place.do("job", source)["loaded_s"]
+
         plain, ours, loose = interleaved(run.runs, of("plain"), of("job"), of("job", durable=False))
+        beside = batch_curator.rows(run, place.base_url, source, count, loaded)
     rate = [[count / seconds for seconds in each] for each in (plain, ours)]
     return [
         ratio_row(
@@ -130,6 +135,7 @@ def speed(run: Run) -> list[Row]:
             beside="never waiting for the disk",
             most=1.15,
         ),
+        *beside,
     ]
 
 

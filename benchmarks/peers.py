@@ -14,7 +14,8 @@ from benchmarks.machine import PYTHON
 from benchmarks.processes import ROOT, Failed
 
 FOLDER = ROOT / ".bench"
-NAMES = ("openai", "litellm", "portkey")
+NAMES = ("openai", "litellm", "portkey", "curator")
+_APART = ("litellm", "curator")  # Python libraries
 # pinned: newer Portkey dependencies break its streams
 _PORTKEY = ("@portkey-ai/gateway@1.15.2", "@hono/node-server@1.13.8", "hono@4.6.10")
 
@@ -25,7 +26,9 @@ def install(peers: tuple[str, ...]) -> dict[str, str]:
     for peer in peers:
         try:
             if peer == "litellm" and not python_of(peer).with_name("uvicorn").exists():  # its proxy's server
-                _install_litellm()
+                _install_python(peer, "litellm[proxy]", "uvloop", "aiohttp")
+            elif peer == "curator" and not python_of(peer).with_name("curator-viewer").exists():
+                _install_python(peer, "bespokelabs-curator")
             elif peer == "portkey" and not portkey_script().exists():
                 _install_portkey()
         except Failed as error:
@@ -35,7 +38,7 @@ def install(peers: tuple[str, ...]) -> dict[str, str]:
 
 def python_of(library: str) -> Path:
     """Return the interpreter that a library is measured with."""
-    return FOLDER / library / "bin" / "python" if library == "litellm" else Path(PYTHON)
+    return FOLDER / library / "bin" / "python" if library in _APART else Path(PYTHON)
 
 
 def portkey_script() -> Path:
@@ -43,11 +46,11 @@ def portkey_script() -> Path:
     return FOLDER / "portkey" / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
 
 
-def _install_litellm() -> None:
-    folder = FOLDER / "litellm"
+def _install_python(peer: str, *packages: str) -> None:
+    folder = FOLDER / peer
     venv.create(folder, with_pip=True, clear=True)
     pip = (str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check")
-    _run(*pip, "--only-binary", ":all:", "litellm[proxy]", "uvloop", "aiohttp")
+    _run(*pip, "--only-binary", ":all:", *packages)
 
 
 def _install_portkey() -> None:

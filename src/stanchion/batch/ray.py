@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from stanchion.batch.outputs import write_outputs
 from stanchion.batch.parts import Parts
 from stanchion.batch.progress import Snapshot
 from stanchion.batch.progress_sum import total
+from stanchion.batch.ray_cluster import CLUSTER_WAIT_S, await_cluster, check_address, unreachable
 from stanchion.batch.ray_worker import (
     PROGRESS_FILE,
     STARTS_FILE,
@@ -47,6 +49,8 @@ _SLICES = 16  # of the money, for each worker
 _OBJECTS_BYTES = (
     100 * 1024 * 1024
 )  # of Ray's memory for objects, where Ray is our own: only shares go through it
+_LOOK_S = 0.1  # seconds between two looks whether Ray is done
+_AT_ONCE_S = 15.0  # seconds that workers may take to end when they were told to end at once
 
 
 def check_ray(wanted: Wanted, loaded: Loaded) -> None:
@@ -57,6 +61,8 @@ def check_ray(wanted: Wanted, loaded: Loaded) -> None:
         raise SettingsError(
             "on Ray a job needs a provider in the settings: `stanchion config init` writes a file"
         )
+    if wanted.ray_address:
+        check_address(wanted.ray_address)
     limits = loaded.settings.stores.limits
     if limits == "memory":
         raise SettingsError(
@@ -88,11 +94,18 @@ class RayRun:
         self._expected = 0
         self._shards = 0
         self._writing = False
+        self._patience: asyncio.Timeout | None = None  # while the cluster is looked at
+        self._leave_at = float("inf")
         self.stopped: Literal["", "interrupted"] = ""
+        self.left = False  # whether Ray was left alone in its thread: the process must end without it
 
     def stop(self, *, now: bool = False) -> None:
         """Let all workers end after what is in flight, or at once."""
         self.stopped = "interrupted"
+        if self._patience is not None:
+            self._patience.reschedule(0.0)
+        if now and self._leave_at == float("inf"):
+            self._leave_at = time.monotonic() + _AT_ONCE_S
         write_whole(self._wanted.folder / STOP_FILE, b"now" if now else b"stop")
 
     async def run(self) -> Ended:
@@ -101,11 +114,44 @@ class RayRun:
         lock = take_lock(folder / "lock")
         try:
             (folder / STOP_FILE).unlink(missing_ok=True)
+            await self._await_cluster()
             plan = await asyncio.to_thread(self._plan)
-            ends = await asyncio.to_thread(_ask, plan)
-            return await self._end(ends)
+            if self.stopped:
+                return Ended(Facts(), self.stopped)
+            asking = _Asking(plan)
+            asking.start()
+            while asking.is_alive():
+                if self._may_leave():
+                    self.left = True
+                    return Ended(Facts(), self.stopped)
+                await asyncio.sleep(_LOOK_S)
+            return await self._end(asking.ends())
         finally:
             os.close(lock)
+
+    async def _await_cluster(self) -> None:
+        """See that the cluster can be joined, until it is stopped.  Raises StanchionError."""
+        address = self._wanted.ray_address
+        if not address or self.stopped:
+            return
+        try:
+            async with asyncio.timeout(CLUSTER_WAIT_S) as self._patience:
+                await await_cluster(address)
+        except TimeoutError:
+            if not self.stopped:
+                raise unreachable(address) from None
+        finally:
+            self._patience = None
+
+    def _may_leave(self) -> bool:
+        """Whether nobody is worth waiting for: it was stopped, and no worker has begun, or all were told to end at once."""
+        if not self.stopped:
+            return False
+        folders = [
+            shard_folder(self._wanted.folder, number, self._shards) for number in range(1, self._shards + 1)
+        ]
+        begun = any((each / STARTS_FILE).exists() for each in folders)
+        return not begun or time.monotonic() > self._leave_at
 
     def snapshot(self) -> Snapshot:
         """Say how all workers together stand."""
@@ -168,8 +214,30 @@ def _merge(parts: Parts, folder: Path) -> Any:
         return write_outputs(job, RowKey(parts.form.settled), journals)
 
 
+class _Asking(threading.Thread):
+    """The thread in which Ray does the shares.  Nothing interrupts Ray, so nobody has to wait for this one."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(name="ray", daemon=True)
+        self._plan = plan
+        self._ends: Sequence[ShardEnd] = ()
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._ends = _ask(self._plan)
+        except Exception as error:  # noqa: BLE001 - it is raised where the thread is waited for
+            self._error = error
+
+    def ends(self) -> Sequence[ShardEnd]:
+        """Return how the shares ended.  Raises what Ray raised."""
+        if self._error is not None:
+            raise self._error
+        return self._ends
+
+
 def _ask(plan: Plan) -> Sequence[ShardEnd]:
-    """Let Ray's workers do all shares; in a thread.  Raises StanchionError."""
+    """Let Ray's workers do all shares.  Raises StanchionError."""
     ray = _started(plan.wanted)
     try:
         data = importlib.import_module("ray.data")
@@ -207,6 +275,6 @@ def _started(wanted: Wanted) -> Any:
         }
     try:
         ray.init(logging_level="ERROR", log_to_driver=False, **given)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
         raise StanchionError(f"Ray cannot be reached: {error}") from error
     return ray

@@ -163,7 +163,8 @@ _RUN: Sequence[Callable[[Any], Any]] = (
     click.option(
         "--ray-address",
         metavar="ADDRESS",
-        help="Under --engine ray: the cluster, as auto.  [default: a Ray of its own on this machine]",
+        help="Under --engine ray: the cluster that this machine is part of, as HOST:PORT or auto.  "
+        "[default: a Ray of its own on this machine]",
     ),
     click.option(
         "--retry-failed", is_flag=True, help="Ask again for the rows that failed in an earlier run."

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Generator, Mapping
 from typing import Any
 
@@ -53,7 +55,16 @@ async def _run(
         last = msgspec.structs.replace(running.snapshot(), stage="done" if done else "stopped")
         display.show(last)
     keep_snapshot(wanted, last)
+    if running.left:
+        atexit.register(_leave, ended.exit_code)
     return ended, last
+
+
+def _leave(exit_code: int) -> None:
+    """End the process where Ray, still busy in its thread, would hold it up; its own processes end with this one."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
 
 
 @contextlib.contextmanager
