@@ -81,13 +81,11 @@ class Spread(Generic[J]):
         self._idle: deque[asyncio.Future[None]] = deque()
         self._hungry: asyncio.Future[None] | None = None
         self._more = True  # the source may have more
-        self._halted = False
+        self._halted = self._looks = False  # `_looks`: an alarm is set for a gate that waits
         self._fatal: StanchionError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm = 0
-        self._looks = False  # an alarm is set for a gate that waits
-        self._workers = 0
-        self._busy = 0
+        self._workers = self._busy = 0
         self._paused_until = -math.inf
         self._standstill = Standstill(options.stalled_most_s)
 
@@ -252,19 +250,21 @@ class Spread(Generic[J]):
 
     async def _ask(self, again: Again) -> None:
         job: J = again.job  # pyright: ignore[reportAssignmentType]
-        call: Call | None = None
+        call = NO_CALL
         try:
             call = self._make(job)
-            async with await self._engine(call) as reply:
-                raw = await reply.read_whole()
+            reply = await self._engine(call)
+            if (raw := reply.take_whole()) is None:  # hardly ever
+                async with reply:
+                    raw = await reply.read_whole()
         except StanchionError as error:
-            self._tried(job, call or NO_CALL, error)
-            self._failed(again, call or NO_CALL, error)
-            return
-        self._tried(job, call, None)
-        self._standstill.answered(self._clock.now())
-        self._width.answered()
-        self._told(job, Outcome(call, again.attempts + 1, again.trails, raw, reply.head))
+            self._tried(job, call, error)
+            self._failed(again, call, error)
+        else:
+            self._tried(job, call, None)
+            self._standstill.answered(self._clock.now())
+            self._width.answered()
+            self._told(job, Outcome(call, again.attempts + 1, again.trails, raw, reply.head))
 
     def _failed(self, again: Again, call: Call, error: StanchionError) -> None:
         """Put a job back in line, or tell its end."""

@@ -68,7 +68,7 @@ class Journal:
         self._fresh: dict[bytes, Record] = {}  # put, and not written yet
         self._order: deque[Record] = deque()  # the same, as they were put
         self._pending_bytes = 0
-        self._waiting: asyncio.Future[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []  # of those who wait for `recorded`, one each
         self._writer: Writer | None = None
         self._closed = False
 
@@ -194,9 +194,9 @@ class Journal:
         """Wait until all that was put so far is written.  Raises JournalError if it cannot be."""
         until = self.count + len(self._order)
         while self.count < until and self.error is None:
-            if self._waiting is None:
-                self._waiting = asyncio.get_running_loop().create_future()
-            await asyncio.wait([self._waiting])  # bounded by the disk, which answers or fails
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            await waiting  # bounded by the disk, which answers or fails
         if self.error is not None:
             raise self.error
 
@@ -217,9 +217,10 @@ class Journal:
             self.count += 1
         if error is not None and self.error is None:
             self.error = full(str(self.folder), error)
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if not each.done():
+                each.set_result(None)
 
     def _count(self, kind: int, before: int) -> None:
         """Count a key's record; `before` is the number of the one that it replaces, or -1."""
