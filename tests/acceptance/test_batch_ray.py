@@ -343,13 +343,21 @@ async def test_a_signal_ends_the_command_where_no_cluster_answers_and_where_no_w
 ) -> None:
     questions(tmp_path / "in.jsonl", 10)
     knocked = asyncio.Event()
-    silent = await asyncio.start_server(lambda *_: knocked.set(), "127.0.0.1", 0)
+    opened = list[asyncio.StreamWriter]()
+
+    def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        opened.append(writer)
+        knocked.set()
+
+    silent = await asyncio.start_server(accept, "127.0.0.1", 0)
     async with silent:
         begun = Begun(tmp_path, upstream, redis)
         await begun.start("--ray-address", f"127.0.0.1:{silent.sockets[0].getsockname()[1]}")
         await asyncio.wait_for(knocked.wait(), 60)
         begun.signal(signal.SIGTERM)
         assert await begun.ended() == 130
+        for each in opened:
+            each.close()
     with RayCluster(nodes=1, cpus=0) as cluster:
         begun = Begun(tmp_path, upstream, redis, **cluster.token)
         await begun.start("--ray-address", cluster.address)
