@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +53,17 @@ class Folder:
         file.write_bytes(content)
         return file
 
-    def batch(self, *arguments: str, given: bytes | None = None) -> subprocess.CompletedProcess[str]:
-        """Run `stanchion batch ARGUMENTS` to its end."""
+    def batch(
+        self, *arguments: str, given: bytes | None = None, more: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `stanchion batch ARGUMENTS` to its end, with more variables."""
         done = subprocess.run(
             [*PROGRAM, "batch", *arguments],
             input=given,
             stdin=subprocess.DEVNULL if given is None else None,
             capture_output=True,
             cwd=self.path,
-            env=environ(self.path),
+            env=environ(self.path, **(more or {})),
             timeout=240,
             check=False,
         )

@@ -22,8 +22,9 @@ from stanchion.simulator import Limits, SimulatorOptions, Timing
 from stanchion.stores.journal.lock import holder_of
 from tests.acceptance.batch_command import Folder
 from tests.acceptance.batch_world import Upstream, key_of_body, recorded, row
+from tests.acceptance.ray_cluster import RayCluster
 from tests.acceptance.served import PROGRAM, environ
-from tests.acceptance.stage import Provider, settled
+from tests.acceptance.stage import Provider, free_port, settled
 from tests.contract.servers import RedisServer, at_hand
 
 _THERE = importlib.util.find_spec("ray") is not None
@@ -64,8 +65,10 @@ def lines(count: int) -> bytes:
 class Begun:
     """`stanchion batch run` on Ray, in the background, against a provider whose answers hang on the question alone."""
 
-    def __init__(self, path: Path, upstream: Upstream, redis: RedisServer) -> None:
+    def __init__(self, path: Path, upstream: Upstream, redis: RedisServer, **environment: str) -> None:
         self._path = path
+        self._environment = environment
+        self.error = ""  # what it wrote there, when it has ended
         upstream.config(path / "stanchion.toml", f'[stores]\nlimits = "{redis.url}"\n')
         self._process: asyncio.subprocess.Process | None = None
 
@@ -74,7 +77,7 @@ class Begun:
         self._process = await asyncio.create_subprocess_exec(
             *[*PROGRAM, "batch", *given],
             cwd=self._path,
-            env=environ(self._path),
+            env=environ(self._path, **self._environment),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -93,7 +96,8 @@ class Begun:
     async def ended(self) -> int:
         assert self._process is not None
         _, err = await asyncio.wait_for(self._process.communicate(), 240)
-        assert b"Traceback" not in err, err.decode()
+        self.error = err.decode()
+        assert "Traceback" not in self.error, self.error
         assert self._process.returncode is not None
         return self._process.returncode
 
@@ -268,6 +272,100 @@ async def test_two_workers_together_spend_no_more_than_the_cap_and_nearly_all_of
     assert await begun.done(*money, "5") == 0
     assert max(upstream.asked.values()) == 1
     assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == 400
+
+
+@needs_ray
+@pytest.mark.anyio
+async def test_a_job_runs_on_a_cluster_of_two_nodes_and_writes_what_one_machine_writes(
+    tmp_path: Path, redis: RedisServer, upstream: Upstream
+) -> None:
+    upstream.latency_s = 0.1
+    questions(tmp_path / "in.jsonl", 400)
+    with RayCluster() as cluster:
+        begun = Begun(tmp_path, upstream, redis, **cluster.token)
+        assert await begun.done("--ray-address", cluster.address) == 0, begun.error
+    assert max(upstream.asked.values()) == 1
+    for number in (1, 2):
+        assert recorded(begun.shard(number)), "both nodes had their part"
+    await same_as_alone(tmp_path, begun, upstream)
+
+
+@needs_ray
+def test_workers_on_a_cluster_keep_to_one_quota(tmp_path: Path, redis: RedisServer) -> None:
+    rows = lines(700)
+    asked = len({json.loads(line)["body"]["messages"][0]["content"] for line in rows.splitlines()})
+    limits = Limits(rpm=_RPM)
+    with (
+        Provider(SimulatorOptions(timing=Timing(ttft_s=0.02), limits=limits)) as provider,
+        RayCluster() as at,
+    ):
+        here = folder(tmp_path, provider, redis)
+        here.write("in.jsonl", rows)
+        done = here.batch(
+            "run", "in.jsonl", *_OUT, "--engine", "ray", "--ray-address", at.address, more=at.token
+        )
+        assert done.returncode == 0, done.stderr
+        calls = provider.calls
+    answered = sorted(call.at for call in calls if call.status == 200)
+    assert len(answered) == asked > _RPM
+    assert len(calls) - asked <= 8, "what two learners may meet together"
+    assert asked <= _RPM + (answered[-1] - answered[0]) * _RPM / 60 + 1
+
+
+@needs_ray
+@pytest.mark.anyio
+async def test_a_cluster_that_is_not_there_or_wants_a_token_is_one_line_that_says_what_to_do(
+    tmp_path: Path, redis: RedisServer, upstream: Upstream
+) -> None:
+    questions(tmp_path / "in.jsonl", 10)
+    nobody = Begun(tmp_path, upstream, redis)
+    assert await nobody.done("--ray-address", f"127.0.0.1:{free_port()}") == 1
+    assert "`ray start --head`" in nobody.error
+    assert await nobody.done("--ray-address", "ray://127.0.0.1:10001") == 2
+    assert "write auto, or HOST:PORT" in nobody.error
+    with RayCluster(nodes=1) as cluster:
+        for environment in (
+            {},
+            {"RAY_AUTH_MODE": "token"},
+            {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64},
+        ):
+            begun = Begun(tmp_path, upstream, redis, **environment)
+            assert await begun.done("--ray-address", cluster.address) == 1
+            assert "RAY_AUTH_MODE=token" in begun.error
+            assert len(begun.error.splitlines()) == 1
+    assert not upstream.asked
+
+
+@needs_ray
+@pytest.mark.anyio
+async def test_a_signal_ends_the_command_where_no_cluster_answers_and_where_no_worker_finds_room(
+    tmp_path: Path, redis: RedisServer, upstream: Upstream
+) -> None:
+    questions(tmp_path / "in.jsonl", 10)
+    knocked = asyncio.Event()
+    opened = list[asyncio.StreamWriter]()
+
+    def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        opened.append(writer)
+        knocked.set()
+
+    silent = await asyncio.start_server(accept, "127.0.0.1", 0)
+    async with silent:
+        begun = Begun(tmp_path, upstream, redis)
+        await begun.start("--ray-address", f"127.0.0.1:{silent.sockets[0].getsockname()[1]}")
+        await asyncio.wait_for(knocked.wait(), 60)
+        begun.signal(signal.SIGTERM)
+        assert await begun.ended() == 130
+        for each in opened:
+            each.close()
+    with RayCluster(nodes=1, cpus=0) as cluster:
+        begun = Begun(tmp_path, upstream, redis, **cluster.token)
+        await begun.start("--ray-address", cluster.address)
+        await settled(lambda: cluster.drivers() == 2, within_s=120)  # the look at it, and the job
+        await asyncio.sleep(1)  # Ray takes SIGTERM when it joins; the command takes it back
+        begun.signal(signal.SIGTERM)
+        assert await begun.ended() == 130
+    assert not upstream.asked
 
 
 def billed(upstream: Upstream) -> int:

@@ -29,6 +29,8 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns of accelerators that nobody asked for
     "RAY_DATA_LOG_LEVEL": "ERROR",
 }
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_AGAIN_S = 0.25  # seconds
 
 
 def run_on_ray(
@@ -46,11 +48,15 @@ async def _run(
     running = RayRun(wanted, loaded, parts, config=loaded.file, flags=flags)
     with display, _stopped_by_signals(running):
         async with asyncio.TaskGroup() as group:
-            shown = group.create_task(show_progress(running, display, wanted))
+            beside = [
+                group.create_task(show_progress(running, display, wanted)),
+                group.create_task(_keep_signals(running)),
+            ]
             try:
                 ended = await running.run()
             finally:
-                shown.cancel()
+                for each in beside:
+                    each.cancel()
         done = not ended.stopped and not ended.undone
         last = msgspec.structs.replace(running.snapshot(), stage="done" if done else "stopped")
         display.show(last)
@@ -70,18 +76,25 @@ def _leave(exit_code: int) -> None:
 @contextlib.contextmanager
 def _stopped_by_signals(running: RayRun) -> Generator[None]:
     """Let Ctrl-C and SIGTERM end the workers after what is in flight; a second one ends them at once."""
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        running.stop(now=bool(running.stopped))
-
-    names = (signal.SIGINT, signal.SIGTERM)
-    for each in names:
-        with contextlib.suppress(NotImplementedError):  # Windows
-            loop.add_signal_handler(each, stop)
+    _take_signals(running)
     try:
         yield
     finally:
-        for each in names:
+        loop = asyncio.get_running_loop()
+        for each in _SIGNALS:
             with contextlib.suppress(NotImplementedError):
                 loop.remove_signal_handler(each)
+
+
+def _take_signals(running: RayRun) -> None:
+    loop = asyncio.get_running_loop()
+    for each in _SIGNALS:
+        with contextlib.suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(each, lambda: running.stop(now=bool(running.stopped)))
+
+
+async def _keep_signals(running: RayRun) -> None:
+    """Take the signals again and again: when Ray joins a cluster it takes SIGTERM, and dies of it with a stack trace."""
+    while True:
+        await asyncio.sleep(_AGAIN_S)
+        _take_signals(running)
