@@ -15,7 +15,7 @@ import msgspec
 
 from stanchion.core.call import Call, Operation
 from stanchion.core.reply import End, Reply
-from stanchion.core.trail import Attempt
+from stanchion.core.trail import Attempt, Trail
 from stanchion.core.usage import CLASSES, Usage
 from stanchion.engine.prices import Cost, PriceBook
 from stanchion.observe.metrics import Metrics
@@ -96,12 +96,17 @@ class Accounts:
             seconds=round(seconds, 4),
             sums=sums,
         )
-        for number, attempt in enumerate(attempts, 1):
+        if len(attempts) != 1 or end is not End.COMPLETED or attempts[0].ended_at is None:
+            self._others(line, asked_tier, trail, last)
+        self._post(line)  # after the one attempt that answered nothing comes any more: nearly always
+
+    def _others(self, line: Line, asked_tier: str, trail: Trail, last: Attempt | None) -> None:
+        """Book the attempts that are not the call's last, and those that end after it."""
+        for number, attempt in enumerate(trail.attempts, 1):
             if attempt is not last and attempt.usage is not None:
                 self._other(line, asked_tier, number, attempt, 0)
         # it knows no call and no trail: a trail holds it
         trail.late = partial(self._late, line, asked_tier)
-        self._post(line)
 
     def _late_unposted(self, tier: str, number: int, attempt: Attempt) -> None:
         del number
