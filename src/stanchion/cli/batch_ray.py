@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import os
-import signal
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -20,6 +18,7 @@ from stanchion.batch.ray import RayRun
 from stanchion.batch.wanted import Wanted
 from stanchion.cli.batch_display import Display
 from stanchion.cli.batch_running import keep_snapshot, show_progress
+from stanchion.cli.signals import signals_to, take_signals
 from stanchion.engine.config import Loaded
 
 # what Ray is told before it is loaded, unless the user says otherwise
@@ -29,7 +28,6 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns of accelerators that nobody asked for
     "RAY_DATA_LOG_LEVEL": "ERROR",
 }
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _AGAIN_S = 0.25  # seconds
 
 
@@ -46,7 +44,7 @@ async def _run(
     loaded: Loaded, wanted: Wanted, parts: Parts, display: Display, flags: Mapping[str, Any]
 ) -> tuple[Ended, Snapshot]:
     running = RayRun(wanted, loaded, parts, config=loaded.file, flags=flags)
-    with display, _stopped_by_signals(running):
+    with display, signals_to(_stopping(running)):
         async with asyncio.TaskGroup() as group:
             beside = [
                 group.create_task(show_progress(running, display, wanted)),
@@ -73,28 +71,13 @@ def _leave(exit_code: int) -> None:
     os._exit(exit_code)
 
 
-@contextlib.contextmanager
-def _stopped_by_signals(running: RayRun) -> Generator[None]:
-    """Let Ctrl-C and SIGTERM end the workers after what is in flight; a second one ends them at once."""
-    _take_signals(running)
-    try:
-        yield
-    finally:
-        loop = asyncio.get_running_loop()
-        for each in _SIGNALS:
-            with contextlib.suppress(NotImplementedError):
-                loop.remove_signal_handler(each)
-
-
-def _take_signals(running: RayRun) -> None:
-    loop = asyncio.get_running_loop()
-    for each in _SIGNALS:
-        with contextlib.suppress(NotImplementedError):  # Windows
-            loop.add_signal_handler(each, lambda: running.stop(now=bool(running.stopped)))
+def _stopping(running: RayRun) -> Callable[[], None]:
+    """End the workers after what is in flight; the second time at once."""
+    return lambda: running.stop(now=bool(running.stopped))
 
 
 async def _keep_signals(running: RayRun) -> None:
     """Take the signals again and again: when Ray joins a cluster it takes SIGTERM, and dies of it with a stack trace."""
     while True:
         await asyncio.sleep(_AGAIN_S)
-        _take_signals(running)
+        take_signals(_stopping(running))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
-from collections.abc import Generator
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -18,6 +17,7 @@ from stanchion.batch.run import Run
 from stanchion.batch.wanted import Wanted, write_whole
 from stanchion.cli.batch_display import Display
 from stanchion.cli.process import calm_collector, harden
+from stanchion.cli.signals import signals_to
 from stanchion.engine.config import Loaded
 from stanchion.engine.engine import Engine
 from stanchion.engine.spread_outcome import SpreadOptions
@@ -54,7 +54,7 @@ async def _run(loaded: Loaded, wanted: Wanted, parts: Parts, display: Display) -
         )
         running = Run(job)
         progress = Progress(running.facts, engine, lanes=lanes, cap_micro_usd=wanted.max_cost_micro_usd)
-        with display, _stopped_by_signals(running):
+        with display, signals_to(_stopping(running)):
             shown = engine.spawn(show_progress(progress, display, wanted))
             try:
                 ended = await running.run()
@@ -105,10 +105,9 @@ def keep_snapshot(wanted: Wanted, snapshot: Snapshot) -> None:
         write_whole(wanted.folder / PROGRESS_FILE, msgspec.json.encode(snapshot) + b"\n")
 
 
-@contextlib.contextmanager
-def _stopped_by_signals(running: Run) -> Generator[None]:
-    """Let Ctrl-C and SIGTERM end the job after what is in flight; a second one ends it at once."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+def _stopping(running: Run) -> Callable[[], None]:
+    """End the job after what is in flight; the second time at once."""
+    task = asyncio.current_task()
     assert task is not None  # noqa: S101 - it runs
 
     def stop() -> None:
@@ -116,13 +115,4 @@ def _stopped_by_signals(running: Run) -> Generator[None]:
             task.cancel()
         running.stop()
 
-    names = (signal.SIGINT, signal.SIGTERM)
-    for each in names:
-        with contextlib.suppress(NotImplementedError):  # Windows
-            loop.add_signal_handler(each, stop)
-    try:
-        yield
-    finally:
-        for each in names:
-            with contextlib.suppress(NotImplementedError):
-                loop.remove_signal_handler(each)
+    return stop

@@ -23,7 +23,7 @@ from stanchion.stores.ledger import FORGET_MOST, LedgerStore, Line
 from stanchion.stores.protocols import StoreLost
 
 log = logging.getLogger(__name__)
-# The first line waits for others: a transaction for two or three would cost a call twice as much.
+# The first line waits for others: a transaction for two or three of them costs each more than its own writing.
 _GATHER_S = 0.1
 _BATCH_MOST = 200  # lines in one transaction: writing them down takes the loop a millisecond
 _AGAIN_S = 1.0  # seconds until a lost store is asked again
