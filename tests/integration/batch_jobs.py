@@ -11,6 +11,8 @@ from stanchion.batch.formats.openai_lines import ErrorOutput, OpenAIOutput
 from stanchion.batch.forms.openai_lines import OpenAILines
 from stanchion.batch.job import Ended, Job, Outputs
 from stanchion.batch.lanes.lane import Lane
+from stanchion.batch.lanes.part_run import BatchLaneOptions
+from stanchion.batch.lanes.provider_batch import BatchLane
 from stanchion.batch.lanes.sync import SyncLane
 from stanchion.batch.run import Run
 from stanchion.batch.sources.jsonl import JsonLines
@@ -21,6 +23,7 @@ from stanchion.simulator import Simulator
 from stanchion.stores.journal.journal import folder_of
 
 MakeLanes = Callable[[Engine, Path], Sequence[Lane]]
+QUICK = BatchLaneOptions(poll_s=0.02, poll_most_s=0.05)
 
 
 def write_rows(path: Path, rows: Sequence[int], model: str = "sim-echo") -> None:
@@ -87,3 +90,8 @@ def answers(tmp_path: Path) -> dict[str, str]:
 
 def right(rows: Sequence[int]) -> dict[str, str]:
     return {f"row-{n}": f"say {n}" for n in rows}
+
+
+def lanes(engine: Engine, journal: Path) -> Sequence[Lane]:
+    """The provider's batches, looked at often, and what is left at once."""
+    return BatchLane(engine, journal, QUICK), sync(engine)

@@ -15,9 +15,15 @@ from stanchion.batch.lanes.part_run import BatchLaneOptions
 from stanchion.batch.lanes.provider_batch import BatchLane
 from stanchion.engine.engine import Engine
 from stanchion.simulator import BatchOptions, Simulator, SimulatorOptions
-from tests.integration.batch_jobs import answers, right, run_job, settings, sync, write_rows
-
-QUICK = BatchLaneOptions(poll_s=0.02, poll_most_s=0.05)
+from tests.integration.batch_jobs import (
+    answers,
+    lanes,
+    right,
+    run_job,
+    settings,
+    sync,
+    write_rows,
+)
 
 
 @pytest.fixture
@@ -29,10 +35,6 @@ def anyio_backend() -> str:
 async def sim() -> AsyncIterator[Simulator]:
     async with Simulator(SimulatorOptions()) as running:
         yield running
-
-
-def lanes(engine: Engine, journal: Path) -> Sequence[Lane]:
-    return BatchLane(engine, journal, QUICK), sync(engine)
 
 
 def in_batches(sim: Simulator) -> int:

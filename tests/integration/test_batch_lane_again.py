@@ -12,7 +12,6 @@ import pytest
 from stanchion.batch.cap import Cap
 from stanchion.batch.lanes.choice import LaneWish, lanes_of
 from stanchion.batch.lanes.lane import Lane
-from stanchion.batch.lanes.part_run import BatchLaneOptions
 from stanchion.batch.lanes.provider_batch import BatchLane
 from stanchion.batch.lanes.sync import SyncLane
 from stanchion.batch.run import Run
@@ -21,9 +20,16 @@ from stanchion.engine.engine import Engine
 from stanchion.engine.model_facts import Models
 from stanchion.engine.spread_outcome import SpreadOptions
 from stanchion.simulator import BatchOptions, Simulator, SimulatorOptions
-from tests.integration.batch_jobs import answers, right, run_job, settings, sync, write_rows
-
-QUICK = BatchLaneOptions(poll_s=0.02, poll_most_s=0.05)
+from tests.integration.batch_jobs import (
+    QUICK,
+    answers,
+    lanes,
+    right,
+    run_job,
+    settings,
+    sync,
+    write_rows,
+)
 
 
 @pytest.fixture
@@ -35,10 +41,6 @@ def anyio_backend() -> str:
 async def sim() -> AsyncIterator[Simulator]:
     async with Simulator(SimulatorOptions()) as running:
         yield running
-
-
-def lanes(engine: Engine, journal: Path) -> Sequence[Lane]:
-    return BatchLane(engine, journal, QUICK), sync(engine)
 
 
 def stop_soon(sim: Simulator) -> Callable[[Run], None]:

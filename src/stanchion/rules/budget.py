@@ -13,7 +13,8 @@ from stanchion.rules.charge import charge_of
 from stanchion.rules.pricing import MILLION, Price
 
 _encode = msgspec.json.Encoder().encode
-_LIMITS: Mapping[Operation, tuple[str, ...]] = {
+# the fields that bound one answer, the first of them the present one
+ANSWER_LIMITS: Mapping[Operation, tuple[str, ...]] = {
     Operation.CHAT: ("max_completion_tokens", "max_tokens"),
     Operation.COMPLETIONS: ("max_tokens",),
     Operation.RESPONSES: ("max_output_tokens",),
@@ -62,7 +63,7 @@ def bound_of(prices: Sequence[Price], prompt: int, tier: str = "") -> Bound:
 def size_of(operation: Operation, body: Body) -> Size:
     """Return how large a call is."""
     fields = body.fields
-    limits = _LIMITS.get(operation, _NONE)
+    limits = ANSWER_LIMITS.get(operation, _NONE)
     answers = 0
     if limits:
         answers = 1

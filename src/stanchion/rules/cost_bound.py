@@ -9,13 +9,13 @@ Not bounded: what a provider charges beside tokens, for searches or for tools th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from stanchion.core.call import Operation
 from stanchion.core.errors import InvalidCall
-from stanchion.rules.budget import bound_of
+from stanchion.rules.budget import ANSWER_LIMITS, bound_of
 from stanchion.rules.pricing import Price
 
 # tokens of what a request points at: the most that a picture costs at any model of the price list's providers
@@ -26,11 +26,6 @@ _POINTED_AT = (
     (b'"file_id"', 1_050_000),
     (b'"file_url"', 1_050_000),
 )
-_LIMITS: Mapping[Operation, tuple[str, ...]] = {
-    Operation.CHAT: ("max_completion_tokens", "max_tokens"),
-    Operation.COMPLETIONS: ("max_tokens",),
-    Operation.RESPONSES: ("max_output_tokens",),
-}
 
 
 class _Fields(msgspec.Struct, gc=False):
@@ -73,7 +68,7 @@ def read_request(operation: Operation, body: bytes) -> Request:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidCall(f"the request cannot be read: {error}", code="invalid_json") from None
     prompt = len(body) + sum(body.count(word) * tokens for word, tokens in _POINTED_AT)
-    limits = _LIMITS.get(operation, ())
+    limits = ANSWER_LIMITS.get(operation, ())
     said = [each for name in limits if isinstance(each := getattr(fields, name), int) and each >= 0]
     answers = max(fields.n or 1, fields.best_of or 1, 1) if limits else 0
     answer = (max(said) if said else None) if limits else 0
