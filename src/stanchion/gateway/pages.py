@@ -123,7 +123,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
         )
     else:
         said = InvalidCall(
-            f"there is no such path here; POST /v1/ with {_OPERATIONS}, or GET /v1/models",
+            f"there is no such path here; POST /v1/ with {_OPERATIONS}, GET /v1/models, or /v1/files and /v1/batches",
             status=404,
             code="unknown_path",
         )

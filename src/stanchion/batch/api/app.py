@@ -170,7 +170,7 @@ class BatchFace:
             raise InvalidCall("completion_window must be '24h'", param="completion_window")
         _check_metadata(asked.metadata)
         admitted = self._door.admit(headers, peer, operation)  # the key may be for some operations alone
-        file = self._files.get(asked.input_file_id, admitted.owner)
+        file = self._files.get(asked.input_file_id, admitted.owner, param="input_file_id")
         if file.purpose != "batch":
             raise InvalidCall("the file's purpose is not 'batch'", param="input_file_id")
         return self._jobs.create(admitted, file, operation, asked.metadata)

@@ -96,11 +96,11 @@ class FileStore:
         self._files[name] = file
         return file
 
-    def get(self, name: str, owner: str) -> StoredFile:
-        """Return a caller's file.  Raises InvalidCall (404)."""
+    def get(self, name: str, owner: str, *, param: str = "id") -> StoredFile:
+        """Return a caller's file; `param` is where it was named.  Raises InvalidCall (404)."""
         file = self._files.get(name)
         if file is None or file.owner != owner:
-            raise InvalidCall("you have no such file here", status=404, code="file_not_found", param="id")
+            raise InvalidCall("you have no such file here", status=404, code="file_not_found", param=param)
         return file
 
     def of(self, owner: str) -> Sequence[StoredFile]:
