@@ -239,7 +239,7 @@ def test_a_folder_that_cannot_be_written_stops_batches_alone(tmp_path: Path):
     with Served(tmp_path, "--set", f"stores.directory={tmp_path / 'state'}") as served, client(served) as sdk:
         with pytest.raises(openai.InternalServerError, match="cannot be kept"):
             sdk.batches.list()
-        assert served.events("batches.not_kept")
+        wait_for(lambda: served.events("batches.not_kept"))  # lines are written four times a second
         assert served.ask().status == 200
 
 
