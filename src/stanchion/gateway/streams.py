@@ -21,6 +21,7 @@ from stanchion.wire import sse
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
+_FLUSH_S = 0.02  # seconds: the server drops what it has not written yet when an answer is broken off
 log = logging.getLogger(__name__)
 
 
@@ -72,7 +73,10 @@ class Stream:
         """Say the error in the stream and break the connection off.  Raises StreamAborted."""
         body = error_events(error, self.call.operation)
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
-        raise StreamAborted
+        try:
+            await asyncio.sleep(_FLUSH_S)
+        finally:
+            raise StreamAborted
 
     async def ping(self) -> None:
         """Send a comment.  The SDK survives it; with ids it must not end an event, so one line end."""
