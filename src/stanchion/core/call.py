@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
+from stanchion.core.answer_size import AnswerSize
 from stanchion.core.errors import InvalidCall
 from stanchion.core.trail import Trail
 
@@ -48,11 +49,12 @@ class Body:
     so such a body goes out as it was understood (the last of the twins).
     """
 
-    __slots__ = ("_raw", "charged", "fields")
+    __slots__ = ("_raw", "answer_size", "charged", "fields")
 
     def __init__(self, fields: Mapping[str, Any], raw: bytes | None = None) -> None:
         self.fields = fields
         self.charged = -1  # tokens that admission charges for it, once rules/charge.py was asked
+        self.answer_size: AnswerSize | None = None  # once rules/size.py was asked
         self._raw = raw
 
     @classmethod

@@ -45,6 +45,10 @@ class Clock:
             self.now = self._loop.time
         return self._loop
 
+    def reading(self) -> float:
+        """Return the time, for those who keep what tells it since before there is a loop: `now` is another then."""
+        return self.now()
+
     def _first_now(self) -> float:
         return self.loop.time()
 

@@ -50,6 +50,7 @@ class Accounts:
         self._wall = wall
         self._endpoints = set[str]()
         self._callers = set[str]()
+        self._models = set[str]()  # names of models that need not be shortened
 
     def __call__(self, call: Call, reply: Reply | None, end: End, code: str, seconds: float) -> None:
         """Book a call that ended."""
@@ -65,7 +66,9 @@ class Accounts:
             trail.late = partial(self._late_unposted, tier)
             return
         asked_tier = read_tier(call.body.fields.get("service_tier"))
-        last = trail.answering
+        last = attempts[-1] if attempts else None  # the one that its answer, or its failure, is of
+        if last is not None and last.lost:
+            last = trail.answering
         if last is None and reply is not None:  # answered without a provider of its own
             near = reply.head.cache == "semantic"  # counted apart, as if from a provider of that name
             last = Attempt(SEMANTIC if near else reply.head.endpoint, reply.head.model, 0.0)
@@ -85,15 +88,15 @@ class Accounts:
             # callers with a key are known; others are as many as there are addresses
             caller=call.caller if call.caller_key else _bounded(call.caller, self._callers),
             key=call.caller_key,
-            model="" if last is None else _short(last.model),
+            model="" if last is None else self._model(last.model),
             endpoint="" if last is None else _bounded(last.endpoint, self._endpoints),
             operation=call.operation.path,
-            asked=_short(call.model),
+            asked=self._model(call.model),
             outcome=end.word,
             code=code,
             tier=tier,
             stream=call.stream,
-            seconds=round(seconds, 4),
+            seconds=seconds,
             sums=sums,
         )
         if len(attempts) != 1 or end is not End.COMPLETED or attempts[0].ended_at is None:
@@ -126,15 +129,27 @@ class Accounts:
                 line,
                 number=number,
                 at=self._wall(),
-                model=_short(attempt.model),
+                model=self._model(attempt.model),
                 endpoint=_bounded(attempt.endpoint, self._endpoints),
                 outcome=attempt.outcome,
                 code=attempt.code or "",
                 tier=tier,
-                seconds=round(seconds, 4),
+                seconds=seconds,
                 sums=sums,
             )
         )
+
+    def _model(self, name: str) -> str:
+        """Return what a table can show of a model's name."""
+        known = self._models
+        if name in known:
+            return name
+        short = _short(name)
+        if short == name:
+            if len(known) >= _NAMES_MOST:
+                known.clear()
+            known.add(name)
+        return short
 
     def _sums(
         self, counts: tuple[int, ...], attempt: Attempt | None, tier: str

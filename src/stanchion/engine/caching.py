@@ -33,7 +33,7 @@ def open_tiers(settings: Settings, clock: Clock, metrics: Metrics, outbox: Outbo
             log_event(log, logging.WARNING, "cache.store_lost", store=names[place], why=why)
 
     return TieredCache(
-        MemoryCache(options.most_bytes, clock.now),
+        MemoryCache(options.most_bytes, clock.reading),
         [open_cache(address, options.far_most_bytes) for address in addresses],
         clock,
         later=outbox.put,

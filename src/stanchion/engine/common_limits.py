@@ -42,7 +42,7 @@ class CommonLimits:
         self._budgets_used = False
         self._leased = LeasedLimits(
             self._opened.limits,
-            MemoryLimits(clock.now),
+            MemoryLimits(clock.reading),
             f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}",
             _GROUP,
             clock=clock,

@@ -25,7 +25,7 @@ from stanchion.stores.protocols import StoreLost
 log = logging.getLogger(__name__)
 # The first line waits for others: a transaction for two or three of them costs each more than its own writing.
 _GATHER_S = 0.1
-_BATCH_MOST = 200  # lines in one transaction: writing them down takes the loop a millisecond
+_BATCH_MOST = 400  # lines in one transaction: writing them down takes the loop a millisecond
 _AGAIN_S = 1.0  # seconds until a lost store is asked again
 _FORGET_S = 600.0  # seconds between two looks for lines that are too old
 _FORGET_STEPS = 50  # steps at one look, so that new lines do not wait for long

@@ -55,13 +55,14 @@ class PriceBook:
 
     def find(self, endpoint: str, model: str) -> Price | None:
         """Return the price of a model at an endpoint such as "openai/gpt-4o#KEY"; None if it is not known."""
-        at = (endpoint, model)
-        if at not in self._found:
+        try:
+            return self._found[endpoint, model]  # nearly always: and a call asks several times
+        except KeyError:
             if len(self._found) >= _KNOWN_MOST:
                 self._found.clear()
             place = endpoint.partition("#")[0]
-            self._found[at] = self._with_batches(place, self._find(place, model))
-        return self._found[at]
+            found = self._found[endpoint, model] = self._with_batches(place, self._find(place, model))
+            return found
 
     def price_of(self, names: Sequence[str]) -> Price | None:
         """Return the price of an answer by the names it has: "provider/model", then those of its model."""

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any, cast
 
 from stanchion.core.call import Body
 
 IMAGE_TOKENS = 765
 _TEXTS = ("input", "prompt", "instructions")
+_ALL_TEXT = {str}
+_content = itemgetter("content")
 
 
 def charge(fields: Mapping[str, Any], *, reserves_output: bool = False) -> int:
@@ -40,12 +43,24 @@ def charge_of(body: Body) -> int:
     return body.charged
 
 
+def contents_of(messages: list[Any]) -> list[str] | None:
+    """Return the text of each message where each is text, as nearly always; no step of it is Python's.  Else None."""
+    try:
+        contents = list(map(_content, messages))
+    except (TypeError, LookupError):
+        return None
+    return contents if set(map(type, contents)) == _ALL_TEXT else None
+
+
 def _messages(messages: list[Any]) -> tuple[int, int, int]:
+    contents = contents_of(messages)
+    if contents is not None:
+        return sum(map(len, contents)), len(contents), 0
     chars = images = 0
     for message in messages:
         found: Any = message  # a cast is a call, and this runs for each message
         content = found.get("content") if isinstance(message, dict) else None
-        if isinstance(content, str):  # nearly always
+        if isinstance(content, str):
             chars += len(content)
         elif isinstance(content, list):
             more_chars, more_images = _parts(cast("list[Any]", content))

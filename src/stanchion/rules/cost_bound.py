@@ -15,8 +15,9 @@ import msgspec
 
 from stanchion.core.call import Operation
 from stanchion.core.errors import InvalidCall
-from stanchion.rules.budget import ANSWER_LIMITS, bound_of
+from stanchion.rules.budget import bound_of
 from stanchion.rules.pricing import Price
+from stanchion.rules.size import ANSWER_LIMITS
 
 # tokens of what a request points at: the most that a picture costs at any model of the price list's providers
 # (36,835, gpt-4o-mini in high detail), and as much as the longest context for a file
@@ -68,7 +69,7 @@ def read_request(operation: Operation, body: bytes) -> Request:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidCall(f"the request cannot be read: {error}", code="invalid_json") from None
     prompt = len(body) + sum(body.count(word) * tokens for word, tokens in _POINTED_AT)
-    limits = ANSWER_LIMITS.get(operation, ())
+    limits = ANSWER_LIMITS.get(operation.path, ())
     said = [each for name in limits if isinstance(each := getattr(fields, name), int) and each >= 0]
     answers = max(fields.n or 1, fields.best_of or 1, 1) if limits else 0
     answer = (max(said) if said else None) if limits else 0

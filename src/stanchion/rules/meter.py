@@ -56,6 +56,22 @@ class Meter(msgspec.Struct, gc=False):
             self.full_at += cost_s
         self.booked_s += cost_s
 
+    def take(self, now: float, cost_s: float, room_s: float) -> bool:
+        """Book a cost, which is not negative, where it fits beyond doubt; else nothing, and `wait_s` has the word.
+
+        One step for what nearly always fits: no more is asked and computed than that takes.
+        """
+        full_at = self.full_at
+        if full_at <= now:
+            if cost_s > room_s:
+                return False
+            self.idle_at = full_at = now
+        elif full_at - now + cost_s > room_s:
+            return False
+        self.full_at = full_at + cost_s
+        self.booked_s += cost_s
+        return True
+
     def heard(self, at: float, booked_s: float, depth_s: float, gain: float = 1.0) -> None:
         """Follow the provider's word about a call: at `at`, when `booked_s` had been booked, it was so deep.
 

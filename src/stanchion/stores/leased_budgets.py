@@ -78,7 +78,7 @@ class LeasedBudgets:
         self.replicas = max(1, self.options.replicas_least)
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._owed: deque[Settlement] = deque(maxlen=_OWED_MOST)
-        self._local = MemoryBudgets(clock.now)
+        self._local = MemoryBudgets(clock.reading)
         self._here: dict[str, list[Hold]] = {}  # by holder: what it holds of this replica's share
         self._spent_here: dict[str, int] = {}  # by purse, and the store was not told
 
@@ -252,7 +252,7 @@ class LeasedBudgets:
             for purse, sums in zip(some, await self.soon(self._remote.spent(some)), strict=True):
                 known_now = self._known[purse]
                 known_now.spent, known_now.left = sums.spent, known_now.cap - sums.spent - sums.held
-        self._local = MemoryBudgets(self._clock.now)
+        self._local = MemoryBudgets(self._clock.reading)
         self.lost = False
         self._on_back()
 

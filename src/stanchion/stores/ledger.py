@@ -122,7 +122,8 @@ def spans(asked: Asked) -> list[Span]:
     return [each for each in found if each.first < each.end]
 
 
-Total = tuple[int, tuple[str, ...], Sequence[int]]  # hour or day, dimensions, sums
+Key = tuple[int, str, str, str, str, str]  # an hour or a day, and the dimensions
+Total = tuple[Key, Sequence[int]]  # with its sums
 
 
 def hourly(lines: Iterable[Line]) -> list[Total]:
@@ -130,7 +131,7 @@ def hourly(lines: Iterable[Line]) -> list[Total]:
     return _totals(
         [
             # the dimensions in the order of DIMENSIONS
-            (int(line.at // HOUR_S), (line.caller, line.model, line.endpoint, line.key, line.team), line.sums)
+            ((int(line.at // HOUR_S), line.caller, line.model, line.endpoint, line.key, line.team), line.sums)
             for line in lines
         ]
     )
@@ -138,19 +139,18 @@ def hourly(lines: Iterable[Line]) -> list[Total]:
 
 def daily(hours: Iterable[Total]) -> list[Total]:
     """Add up what was added up by hour, by day."""
-    return _totals([(hour // DAY_HOURS, dimensions, sums) for hour, dimensions, sums in hours])
+    return _totals([((key[0] // DAY_HOURS, *key[1:]), sums) for key, sums in hours])
 
 
 def _totals(rows: Iterable[Total]) -> list[Total]:
-    found: dict[tuple[int, tuple[str, ...]], list[Sequence[int]]] = {}
-    for span, dimensions, sums in rows:
-        at = (span, dimensions)
-        group = found.get(at)
+    found: dict[Key, list[Sequence[int]]] = {}
+    for key, sums in rows:
+        group = found.get(key)
         if group is None:
-            found[at] = [sums]
+            found[key] = [sums]
         else:
             group.append(sums)
-    return [(*at, _columns(found[at])) for at in sorted(found)]
+    return [(key, _columns(found[key])) for key in sorted(found)]
 
 
 def _columns(rows: list[Sequence[int]]) -> Sequence[int]:

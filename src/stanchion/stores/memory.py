@@ -98,12 +98,11 @@ class MemoryLimits:
             if meter is None:
                 meter = self._meter(take.meter, now)
                 known = self._meters
-            depth_s = meter.full_at - now
-            if (depth_s if depth_s > 0.0 else 0.0) + take.cost_s > take.room_s:
+            if not meter.take(now, take.cost_s, take.room_s):
+                for place, each in enumerate(meters):
+                    each.book(now, -takes[place].cost_s)
                 return None
             meters.append(meter)
-        for place, take in enumerate(takes):
-            meters[place].book(now, take.cost_s)
         return meters
 
     async def beat(self, group: str, member: str, ttl_s: float) -> int:

@@ -131,11 +131,13 @@ class MemoryBudgets:
 
         For those whose calls cannot outlive this store: no holder is written down, and nothing must be renewed.
         """
-        now = self._now()
-        purse = self._purse(name, now)
-        if cap - purse.spent - purse.held < amount:
+        now, purse = self._now(), self._purses.get(name)
+        if purse is None or now >= purse.keep_until or now >= purse.look_at:
+            purse = self._purse(name, now)
+        held = purse.held + amount
+        if purse.spent + held > cap:
             return None
-        purse.held += amount
+        purse.held = held
         purse.keep_until = now + keep_s if keep_s else math.inf
         return purse
 

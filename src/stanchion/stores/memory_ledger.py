@@ -12,6 +12,7 @@ from stanchion.stores.ledger import (
     HOUR_S,
     SUMS,
     Asked,
+    Key,
     Line,
     Used,
     daily,
@@ -22,7 +23,7 @@ from stanchion.stores.ledger import (
 from stanchion.stores.ledger_words import day_word, hour_word
 
 LINES_MOST = 100_000
-_Sums = dict[tuple[int, tuple[str, ...]], list[int]]
+_Sums = dict[Key, list[int]]
 
 
 class MemoryLedger:
@@ -40,9 +41,9 @@ class MemoryLedger:
         self.lines.update(fresh)
         hours = hourly(fresh.values())
         for kept, rows in ((self._hours, hours), (self._days, daily(hours))):
-            for span, dimensions, more in rows:
-                before = kept.setdefault((span, dimensions), [0] * len(SUMS))
-                kept[span, dimensions] = [a + b for a, b in zip(before, more, strict=True)]
+            for key, more in rows:
+                before = kept.setdefault(key, [0] * len(SUMS))
+                kept[key] = [a + b for a, b in zip(before, more, strict=True)]
         while len(self.lines) > LINES_MOST:
             self.lines.popitem(last=False)
         return len(fresh)
@@ -50,7 +51,7 @@ class MemoryLedger:
     async def used(self, asked: Asked) -> Sequence[Used]:
         rows: list[tuple[tuple[str, ...], Sequence[int]]] = []
         for span in spans(asked):
-            for (at, dimensions), sums in (self._days if span.daily else self._hours).items():
+            for (at, *dimensions), sums in (self._days if span.daily else self._hours).items():
                 if span.first <= at < span.end:
                     rows.append((tuple(_WORDS[name](at, dimensions, span.daily) for name in asked.by), sums))
         return merged(rows) if rows or asked.by else []
@@ -66,21 +67,21 @@ class MemoryLedger:
         return
 
 
-def _hour(at: int, dimensions: tuple[str, ...], daily: bool) -> str:  # noqa: FBT001 - all alike
+def _hour(at: int, dimensions: Sequence[str], daily: bool) -> str:  # noqa: FBT001 - all alike
     del dimensions, daily  # by hour no day is asked
     return hour_word(at)
 
 
-def _day(at: int, dimensions: tuple[str, ...], daily: bool) -> str:  # noqa: FBT001 - all alike
+def _day(at: int, dimensions: Sequence[str], daily: bool) -> str:  # noqa: FBT001 - all alike
     del dimensions
     return day_word(at if daily else at // DAY_HOURS)
 
 
-def _dimension(place: int) -> Callable[[int, tuple[str, ...], bool], str]:
+def _dimension(place: int) -> Callable[[int, Sequence[str], bool], str]:
     return lambda _, dimensions, __: dimensions[place]
 
 
-_WORDS: Mapping[str, Callable[[int, tuple[str, ...], bool], str]] = {
+_WORDS: Mapping[str, Callable[[int, Sequence[str], bool], str]] = {
     **{name: _dimension(place) for place, name in enumerate(DIMENSIONS)},
     "provider": lambda _, dimensions, __: dimensions[DIMENSIONS.index("endpoint")].partition("/")[0],
     "day": _day,

@@ -47,7 +47,7 @@ def open_limits(url: str, clock: Clock) -> Limits:
     """
     scheme = _scheme(url)
     if scheme == "memory":
-        return MemoryLimits(clock.now)
+        return MemoryLimits(clock.reading)
     if scheme == "sqlite":
         return SqliteLimits(_path(url))
     if scheme in _REDIS:
@@ -59,7 +59,7 @@ def open_budgets(url: str, clock: Clock) -> Budgets:
     """Open budgets at an address, as `open_limits`."""
     scheme = _scheme(url)
     if scheme == "memory":
-        return MemoryBudgets(clock.now)
+        return MemoryBudgets(clock.reading)
     if scheme == "sqlite":
         return SqliteBudgets(_path(url))
     if scheme in _REDIS:
@@ -79,7 +79,7 @@ def open_together(url: str, clock: Clock) -> Opened:
     """Open limits and budgets that are at the same address, as `open_limits`: they share one way to it."""
     scheme = _scheme(url)
     if scheme == "memory":
-        limits, budgets = MemoryLimits(clock.now), MemoryBudgets(clock.now)
+        limits, budgets = MemoryLimits(clock.reading), MemoryBudgets(clock.reading)
         return Opened(limits, budgets, Apart(limits, budgets))  # no step awaits anything: two are one
     if scheme == "sqlite":
         file = SqliteFile(_path(url), users=2)

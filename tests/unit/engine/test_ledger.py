@@ -105,15 +105,15 @@ async def test_what_comes_while_a_batch_is_written_goes_in_whole_batches_at_once
     async with desk() as it:
         it.post(0)
         await asyncio.sleep(0.15)
-        it.post(*range(1, 1200))
+        it.post(*range(1, 2400))
         await asyncio.sleep(0.6)
-        assert it.store.batches == [1, 200, 200, 200, 200, 200]
+        assert it.store.batches == [1, 400, 400, 400, 400, 400]
         await asyncio.sleep(0.5)
-        assert it.store.batches[6:] == [199]
-        assert (await it.calls(), it.count("written"), it.count("dropped")) == (1200, 1200, 0)
+        assert it.store.batches[6:] == [399]
+        assert (await it.calls(), it.count("written"), it.count("dropped")) == (2400, 2400, 0)
         it.post(5000)
         await asyncio.sleep(0.5)
-        assert await it.calls() == 1201
+        assert await it.calls() == 2401
 
 
 @virtual_time

@@ -357,7 +357,7 @@ async def test_chunks_of_many_tokens_count_as_many() -> None:
 
 
 def test_text_in_other_letters_counts_as_more_than_a_token_for_four() -> None:
-    from stanchion.rules.budget import prompt_tokens
+    from stanchion.rules.size import prompt_tokens
 
     latin = prompt_tokens(Body({"messages": [{"role": "user", "content": "a" * 400}]}))
     han = prompt_tokens(

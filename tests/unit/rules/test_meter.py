@@ -137,3 +137,19 @@ def test_who_waits_as_long_as_told_is_admitted(asked: list[tuple[float, float]],
         assert meter.wait_s(now, cost_s, room_s) == 0
         meter.book(now, cost_s)
         assert meter.booked_s >= 0
+
+
+@given(calls, st.floats(1.0, 30.0))
+def test_what_is_taken_at_once_is_booked_as_if_it_had_been_asked_for(
+    asked: list[tuple[float, float]], room_s: float
+) -> None:
+    meter, other, now = Meter(born_at=0.0), Meter(born_at=0.0), 0.0
+    for pause_s, cost_s in asked:
+        now += pause_s
+        fits = other.wait_s(now, cost_s, room_s) == 0
+        if meter.take(now, cost_s, room_s):
+            assert fits
+            other.book(now, cost_s)
+        elif fits:  # at the very edge: who asks decides
+            assert cost_s > room_s or other.depth_s(now) + cost_s == pytest.approx(room_s, abs=1e-5)
+        assert meter == other

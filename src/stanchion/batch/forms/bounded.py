@@ -14,7 +14,8 @@ import msgspec
 from stanchion.batch.rows import BadRow, Form, Request, Row
 from stanchion.core.call import Body
 from stanchion.core.errors import CallerError
-from stanchion.rules.budget import limited, size_of
+from stanchion.rules.budget import limited
+from stanchion.rules.size import answer_size_of
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
@@ -48,7 +49,7 @@ class BoundedForm:
             fields = _decode(asked.body)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return asked  # its price says what is wrong with it
-        size = size_of(asked.operation, Body(fields))
+        size = answer_size_of(asked.operation, Body(fields))
         if size.answer is not None or not size.limits:
             return asked
         bounded = {**fields, **limited(fields, size.limits, self._most)}

@@ -15,6 +15,9 @@ from stanchion.rules.windows import Window, window_of
 from stanchion.stores.budgets import LATE_S
 
 _NEVER = Window("", math.inf, -math.inf)
+Paid = tuple[
+    "Account", str, float
+]  # a budget, the name of a purse of its, and how long that must be remembered
 
 
 class Account:
@@ -27,13 +30,14 @@ class Account:
         self.alert_from = round(settings.dollars * settings.alert_at * MILLION)
         self.shown = settings.per == "all"  # its use has one number
         self._settings = settings
-        self._all = not settings.callers and not settings.teams and not settings.models
+        self.covers_all = not settings.callers and not settings.teams and not settings.models
         self._zone = ZoneInfo(settings.timezone)
         self._window = _NEVER
+        self._name = ""  # of the purse of the window, where all pay from one
 
     def covers(self, call: Call) -> bool:
         """Say whether the call counts against it."""
-        if self._all:
+        if self.covers_all:
             return True
         settings = self._settings
         return (
@@ -47,18 +51,19 @@ class Account:
         window = self._window
         if not window.begins_at <= now < window.ends_at:
             window = self._window = window_of(self._settings.window, now, self._zone)
+            self._name = f"{self.name} {window.id}"
         return window
 
-    def purse(self, call: Call, window: Window) -> str:
-        """Name what the call is paid from."""
-        per = self._settings.per
-        if per == "all":
-            return f"{self.name} {window.id}"
-        return f"{self.name}/{_who(call, per)} {window.id}"
-
-    def keep_s(self, window: Window, now: float) -> float:
-        """Say how long its purse must be remembered; 0 is for ever."""
-        return 0.0 if math.isinf(window.ends_at) else window.ends_at - now + LATE_S
+    def purse(self, call: Call, now: float) -> Paid:
+        """Return what a call is paid from at `now`; 0 seconds to be remembered are for ever."""
+        window = self._window
+        if not window.begins_at <= now < window.ends_at:
+            window = self.window(now)
+        ends_at = window.ends_at
+        keep_s = 0.0 if ends_at == math.inf else ends_at - now + LATE_S
+        if self.shown:
+            return self, self._name, keep_s
+        return self, f"{self.name}/{_who(call, self._settings.per)} {window.id}", keep_s
 
 
 def _who(call: Call, per: Per) -> str:

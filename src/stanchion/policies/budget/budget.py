@@ -28,8 +28,8 @@ from stanchion.policies.budget.bounds import Bounds, Priced
 from stanchion.policies.budget.keeper import Keeper
 from stanchion.policies.budget.options import BudgetOptions
 from stanchion.policies.budget.running import Running, Tokens, running_of
-from stanchion.rules.budget import size_of
 from stanchion.rules.pricing import Price, cost_micro_usd
+from stanchion.rules.size import answer_size_of, prompt_tokens
 from stanchion.stores.admission import Admitted, Money
 from stanchion.stores.budgets import Hold, Reserved
 from stanchion.stores.dues import Dues, dues_of
@@ -59,6 +59,7 @@ class Budget:
         `wall` tells seconds since 1970: windows are the calendar's.  Without `later` each call is settled at its end.
         """
         self._accounts = accounts
+        self._cover_all = all(each.covers_all for each in accounts)
         self._options = options
         self._keeper = keeper
         self._metrics = metrics
@@ -75,18 +76,19 @@ class Budget:
         """Pass a call on whose price is held.  Raises BudgetExceeded, InvalidCall, Unavailable."""
         if call.operation is Operation.MODELS:
             return service(call)
-        accounts = [each for each in self._accounts if each.covers(call)]
+        accounts = self._accounts
+        if not self._cover_all:
+            accounts = [each for each in accounts if each.covers(call)]
         return self._kept(call, service, accounts) if accounts else service(call)
 
     async def _kept(self, call: Call, service: Service, accounts: Sequence[Account]) -> Reply:
-        size = size_of(call.operation, call.body)
-        bound = self._bounds.of(call, size.prompt)
+        size, prompt = answer_size_of(call.operation, call.body), prompt_tokens(call.body)
+        bound = self._bounds.of(call, prompt)
         answer = self._options.answer_tokens if size.answer is None else size.answer
-        running = running_of(call, size, bound, answer)
+        running = running_of(call, size, prompt, bound, answer)
         now = self._wall()
         for account in accounts:
-            window = account.window(now)
-            running.purses.append((account, account.purse(call, window), account.keep_s(window, now)))
+            running.purses.append(account.purse(call, now))
         if not self._hold_here(running):
             call = await self._hold(call, running, answer)
         call = running.limit(call)
@@ -94,7 +96,7 @@ class Budget:
         try:
             reply = await service(call)
         except BaseException:
-            self._settle(running)
+            self._settle((running,))
             raise
         if call.stream and not running.bounded:
             reply.through(partial(self._watched, running))
@@ -104,20 +106,22 @@ class Budget:
         """What is held covers what is not settled yet, so that may wait a moment."""
         del end, error
         if self._later is None:
-            self._settle(running)
+            self._settle((running,))
             return
-        self._over.append(running)
-        if len(self._over) == 1:
+        over = self._over
+        if not over:
             self._later(self._settle_over)
+        over.append(running)
 
     def _settle_over(self) -> None:
         over, self._over = self._over, []
-        for running in over:
-            self._settle(running)
+        self._settle(over)
 
-    def _settle(self, running: Running) -> None:
-        if self.running.pop(running.holder, None) is not None:
-            self._keeper.settle(running, self.cost(running.trail, running))
+    def _settle(self, ended: Sequence[Running]) -> None:
+        for running in ended:
+            if self.running.pop(running.holder, None) is not None:
+                self._keeper.settle(running, self.cost(running.trail, running))
+        self._keeper.show()
 
     def _hold_here(self, running: Running) -> bool:
         """Hold what the call may cost where no purse is near its end and all are in this process; else nothing."""
@@ -131,7 +135,7 @@ class Budget:
                 self._keeper.give_back(running)
                 self._settle_over()  # before somebody is refused for what an ended call gives back
                 return False
-            running.here.append(held)
+            running.here.append((account, held))
             if held.spent >= account.alert_from:
                 self._keeper.saw(account, purse, held.spent)
         return True
@@ -143,7 +147,7 @@ class Budget:
         """
         size, options, amount = running.size, self._options, running.amount
         fewest = min(answer, options.least_tokens) * size.answers
-        least = running.bound.cost(size.prompt, fewest) if size.answers else amount
+        least = running.bound.cost(running.prompt, fewest) if size.answers else amount
         holds = self._holds(running, amount, least)
         if self._keeper.together is not None:
             dues = dues_of(call)

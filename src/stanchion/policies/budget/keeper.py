@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from stanchion.observe.logs import log_event
-from stanchion.observe.metrics import Metrics, Tally
+from stanchion.observe.metrics import Metrics
 from stanchion.policies.budget.accounts import Account
 from stanchion.policies.budget.running import Running
 from stanchion.rules.pricing import MILLION
@@ -39,7 +39,7 @@ class Keeper:
         self._ended: list[Settlement] = []
         self._asked = False  # the outbox will settle
         self._alerted: set[str] = set()
-        self._used: dict[str, Tally] = {}
+        self._unshown: dict[Account, int] = {}  # what is spent, where that has changed
 
     @property
     def holding(self) -> int:
@@ -54,13 +54,14 @@ class Keeper:
     def settle(self, running: Running, amount: int) -> None:
         """Spend `amount` in the place of what the call holds, in the background; nothing if it holds none.
 
-        In memory it is done at once.
+        In memory it is done at once.  `show` says when all are settled.
         """
         own, here = self.own, running.here
         if here:
-            for purse, (account, _, _) in zip(here, running.purses, strict=True):
+            for account, purse in here:
                 purse.settle_here(running.amount_here, amount)
-                self._show(account, purse.spent)
+                if account.shown:
+                    self._unshown[account] = purse.spent
             here.clear()
             amount = 0  # of what it holds under a lease besides
         purses = self._open.pop(running.holder, None)
@@ -76,7 +77,7 @@ class Keeper:
 
     def give_back(self, running: Running) -> None:
         """Give back what a call holds in this process, unspent."""
-        for purse in running.here:
+        for _, purse in running.here:
             purse.settle_here(running.amount_here, 0)
         running.here.clear()
 
@@ -104,7 +105,9 @@ class Keeper:
 
     def saw(self, account: Account, purse: str, spent: int) -> None:
         """Show what is used, and say once a window that it is much."""
-        self._show(account, spent)
+        if account.shown:
+            self._unshown[account] = spent
+            self.show()
         if spent >= account.alert_from and purse not in self._alerted:
             if len(self._alerted) >= _ALERTED_MOST:
                 self._alerted.clear()
@@ -120,9 +123,9 @@ class Keeper:
                 of_usd=account.cap / MILLION,
             )
 
-    def _show(self, account: Account, spent: int) -> None:
-        if account.shown and account.cap:
-            used = self._used.get(account.name)
-            if used is None:
-                used = self._used[account.name] = self._metrics.budget_used.of(account.name)
-            used.value = spent / account.cap
+    def show(self) -> None:
+        """Show what has been spent of the budgets that have one purse."""
+        for account, spent in self._unshown.items():
+            if account.cap:
+                self._metrics.budget_used.of(account.name).value = spent / account.cap
+        self._unshown.clear()

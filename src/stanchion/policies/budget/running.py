@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from stanchion.core.answer_size import AnswerSize
 from stanchion.core.call import Call
 from stanchion.core.trail import Trail
 from stanchion.core.usage import Usage
-from stanchion.policies.budget.accounts import Account
-from stanchion.rules.budget import Bound, Size, limited
-from stanchion.stores.memory_budgets import Purse as Here
-
-Purse = tuple[Account, str, float]  # with its name, and how long it must be remembered
+from stanchion.policies.budget.accounts import Account, Paid
+from stanchion.rules.budget import Bound, limited
+from stanchion.stores.memory_budgets import Purse
 
 
 class Running(msgspec.Struct, gc=False):
@@ -19,12 +18,15 @@ class Running(msgspec.Struct, gc=False):
 
     holder: str
     trail: Trail
-    size: Size
+    size: AnswerSize
+    prompt: int  # tokens, rather too many than too few
     bound: Bound
     tokens: int  # of all answers together, that are held for
     told_limit: int | None  # the bound of one answer that the provider must be told
-    purses: list[Purse]
-    here: list[Here]  # what it holds in this process's memory, by purse; empty: it holds under a lease
+    purses: list[Paid]
+    here: list[
+        tuple[Account, Purse]
+    ]  # where it holds in this process's memory; empty: it holds under a lease
     amount_here: int = 0  # of each of them
     used: int = 0  # by attempts that are over, as far as it is held
 
@@ -41,13 +43,13 @@ class Running(msgspec.Struct, gc=False):
     @property
     def amount(self) -> int:
         """Micro-dollars that one attempt may cost, as it is limited now."""
-        return self.bound.cost(self.size.prompt, self.tokens)
+        return self.bound.cost(self.prompt, self.tokens)
 
     def lower(self, amount: int) -> None:
         """Only so much is held: the answer must be shorter."""
         size = self.size
         if size.answers:
-            each = max(1, self.bound.answer_within(amount, size.prompt) // size.answers)
+            each = max(1, self.bound.answer_within(amount, self.prompt) // size.answers)
             self.tokens = each * size.answers
             self.told_limit = each if size.limits else None
 
@@ -56,8 +58,8 @@ class Running(msgspec.Struct, gc=False):
 
         The estimate there is made of the bytes that were sent, and a picture has many.
         """
-        if usage.estimated and usage.input > self.size.prompt:
-            return msgspec.structs.replace(usage, input=self.size.prompt)
+        if usage.estimated and usage.input > self.prompt:
+            return msgspec.structs.replace(usage, input=self.prompt)
         return usage
 
     def limit(self, call: Call) -> Call:
@@ -71,10 +73,10 @@ class Running(msgspec.Struct, gc=False):
         return call.having(body=body.having(**fields))
 
 
-def running_of(call: Call, size: Size, bound: Bound, answer: int) -> Running:
+def running_of(call: Call, size: AnswerSize, prompt: int, bound: Bound, answer: int) -> Running:
     """Make one that holds nothing yet.  `answer`: the most tokens of one answer that are to be held for."""
     limit = answer if size.answer is None and not call.stream and size.limits else None
-    return Running(call.id, call.trail, size, bound, answer * size.answers, limit, [], [])
+    return Running(call.id, call.trail, size, prompt, bound, answer * size.answers, limit, [], [])
 
 
 class Tokens:

@@ -36,6 +36,7 @@ from stanchion.policies.caller_limits.plan import Bound, Plan, planned
 from stanchion.rules.caller_limits import say_limit
 from stanchion.rules.charge import charge_of
 from stanchion.rules.meter import NEAR_S, Meter
+from stanchion.rules.size import answer_size_of
 from stanchion.stores.admission import Admissions, Part
 from stanchion.stores.dues import Dues
 from stanchion.stores.memory import MemoryLimits
@@ -45,7 +46,6 @@ _OPEN_MOST_S = 3600.0  # a process that died holds its places no longer, nor tha
 _OPEN_MORE_S = 5.0  # beyond the call's deadline
 _OPEN_AGAIN_S = 1.0  # when another call ends is not known: worth asking again so soon
 _PLANS_MOST = 10_000  # kept; then they are made anew
-_BOUNDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 
 class Store(Protocol):
@@ -72,7 +72,7 @@ class OwnLimits(msgspec.Struct, frozen=True):
 
 def own_limits(clock: Clock) -> OwnLimits:
     """Make limits of this process alone."""
-    memory = MemoryLimits(clock.now)
+    memory = MemoryLimits(clock.reading)
     return OwnLimits(
         memory,
         lambda changes: memory.change_now(changes, (), ""),
@@ -107,10 +107,14 @@ class CallerLimits:
         standing = call.options.get(Standing)
         if standing is None or call.operation is Operation.MODELS:
             return service(call)
-        plan = self._plan(standing, call.body.fields)
-        if self._own is not None and not plan.held:
-            return self._limited_here(call, service, plan, self._own) if plan.metered else service(call)
-        return self._limited(call, service, plan) if plan.metered or plan.held else service(call)
+        plan = self._plans.get(id(standing))
+        if plan is None or plan.standing is not standing:
+            plan = self._planned(standing)
+        if standing.user_limits:
+            plan = self._of_user(plan, call.body.fields)
+        if plan.held or self._own is None:
+            return self._limited(call, service, plan) if plan.metered or plan.held else service(call)
+        return self._limited_here(call, service, plan, self._own) if plan.metered else service(call)
 
     async def _limited_here(self, call: Call, service: Service, plan: Plan, own: MemoryLimits) -> Reply:
         """As `_limited`, where there is room in this process: nothing is waited for, and its meters are at hand."""
@@ -169,19 +173,21 @@ class CallerLimits:
             raise
         return reply.on_end(ended)
 
-    def _plan(self, standing: Standing, fields: Mapping[str, Any]) -> Plan:
-        plan = self._plans.get(id(standing))
-        if plan is None or plan.standing is not standing:
-            if len(self._plans) >= _PLANS_MOST:
-                self._plans.clear()
-            plan = self._plans[id(standing)] = planned(standing, standing.levels)
-        if standing.user_limits:
-            user = fields.get("safety_identifier") or fields.get("user")
-            if isinstance(user, str) and user:
-                mark = blake2b(user.encode("utf-8", "replace"), digest_size=12, key=standing.salt).hexdigest()
-                level = Level(f"user {standing.caller} {mark}", standing.user_limits)
-                return planned(standing, (level, *standing.levels))
+    def _planned(self, standing: Standing) -> Plan:
+        if len(self._plans) >= _PLANS_MOST:
+            self._plans.clear()
+        plan = self._plans[id(standing)] = planned(standing, standing.levels)
         return plan
+
+    def _of_user(self, plan: Plan, fields: Mapping[str, Any]) -> Plan:
+        """Add the limits of the end user that the call names, if it names one."""
+        user = fields.get("safety_identifier") or fields.get("user")
+        if not isinstance(user, str) or not user:
+            return plan
+        standing = plan.standing
+        mark = blake2b(user.encode("utf-8", "replace"), digest_size=12, key=standing.salt).hexdigest()
+        level = Level(f"user {standing.caller} {mark}", standing.user_limits)
+        return planned(standing, (level, *standing.levels))
 
     def _ended(self, taken: _Taken, end: End, error: BaseException | None) -> None:
         """Book what was really used."""
@@ -212,7 +218,7 @@ class CallerLimits:
         asked = charge_of(call.body)
         if asked > plan.tokens_most:
             raise self._too_large(asked, plan)
-        tokens, takes = asked + _answer_bound(call.body.fields), list(plan.ones)
+        tokens, takes = asked + answer_size_of(call.operation, call.body).answer_most, list(plan.ones)
         for place in plan.of_tokens:  # of more than the limit, all: more would be given back in any case
             one, most = takes[place], plan.metered[place].limit.most
             takes[place] = Take(one.meter, (tokens if tokens < most else most) * one.cost_s, one.room_s)
@@ -250,16 +256,6 @@ class CallerLimits:
 
 def _wait_s(take: Take, depth_s: float) -> float:
     return depth_s if take.cost_s > take.room_s else depth_s + take.cost_s - take.room_s
-
-
-def _answer_bound(fields: Mapping[str, Any]) -> int:
-    """Return the most tokens that the answers may have, where the call bounds them; else 0."""
-    for name in _BOUNDS:
-        most = fields.get(name)
-        if isinstance(most, int) and most > 0:
-            n = fields.get("n")
-            return most * n if isinstance(n, int) and n > 0 else most
-    return 0
 
 
 def _kind(bound: Bound) -> str:
