@@ -26,6 +26,7 @@ class Running(Protocol):
     def done(self, item: Item, answer: Answer) -> None: ...
     def left(self, item: Item) -> None: ...
     async def recorded(self) -> None: ...
+    async def eased(self) -> None: ...
     @property
     def crowded(self) -> bool: ...
     @property
@@ -91,6 +92,9 @@ class LaneWork:
 
     async def recorded(self) -> None:
         await self._run.recorded()
+
+    async def eased(self) -> None:
+        await self._run.eased()
 
     @property
     def unwritten(self) -> int:

@@ -186,6 +186,10 @@ class Run:
         """Wait until all answers so far are written."""
         await self.journal.recorded()
 
+    async def eased(self) -> None:
+        """Wait until fewer answers are unwritten."""
+        await self.journal.eased()
+
     def done(self, item: Item, answer: Answer) -> None:
         """Take an answer: it is asked for once more where it does not fit the schema, else it is recorded."""
         check, last = self.job.check, self._works[-1]

@@ -102,9 +102,9 @@ class Kept:
         """Count the replies that the end of this process would lose."""
         return self._journal.unwritten
 
-    async def recorded(self) -> None:
-        """Wait until all replies so far are written."""
-        await self._journal.recorded()
+    async def eased(self) -> None:
+        """Wait until fewer replies are unwritten."""
+        await self._journal.eased()
 
     async def aclose(self) -> None:
         """Wait for the disk and let others have it."""

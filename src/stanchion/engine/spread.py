@@ -37,6 +37,7 @@ from stanchion.engine.spread_outcome import (
     not_tried,
     pause_s,
 )
+from stanchion.engine.waves import Waves
 from stanchion.rules.width import Width
 
 J = TypeVar("J")
@@ -74,6 +75,7 @@ class Spread(Generic[J]):
         self.shut = False  # the gate let nothing more through, and nothing was in flight: the run was ended
         self._clock = engine.clock
         self._width = Width(options.start, options.most)
+        self._waves = Waves(self._clock, self._width)
         self._waits = engine.metrics.line_waiting.of("batch")
         self._ready: deque[Again] = deque()
         self._later: list[tuple[float, int, Again]] = []
@@ -84,8 +86,7 @@ class Spread(Generic[J]):
         self._halted = self._looks = False  # `_looks`: an alarm is set for a gate that waits
         self._fatal: StanchionError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._alarm = 0
-        self._workers = self._busy = 0
+        self._alarm = self._workers = self._busy = 0
         self._paused_until = -math.inf
         self._standstill = Standstill(options.stalled_most_s)
 
@@ -114,8 +115,7 @@ class Spread(Generic[J]):
             self._group = group
             self._staff()
             self._feeder = group.create_task(self._feed(take))
-        if self._alarm:
-            self._clock.take_back(self._alarm)
+        self._clock.take_back(self._alarm)
         for again in (*self._ready, *(each for _, _, each in self._later)):
             self._tell(again)
         if self._fatal is not None:
@@ -147,8 +147,7 @@ class Spread(Generic[J]):
                 if not jobs:
                     break
                 self._ready.extend([Again(job) for job in jobs])
-                for _ in range(min(len(jobs), len(self._idle))):
-                    self._wake()
+                self._wake_some()
         finally:
             self._more = False
             while self._idle:
@@ -167,7 +166,7 @@ class Spread(Generic[J]):
             shelf = self._shelf
             while self._workers <= self._width.now and not self._halted:
                 if shelf is not None and shelf.unwritten + self._busy >= self._width.now:
-                    await shelf.recorded()
+                    await shelf.eased()
                     continue
                 again = self._next()
                 if again is None:
@@ -185,6 +184,7 @@ class Spread(Generic[J]):
                     self._busy -= 1
                 if self._width.look(self._clock.now(), waiting=self._waits.value, busy=self._busy + 1):
                     self._staff()
+                await self._waves.join()
         finally:
             self._workers -= 1
             if not self._more:

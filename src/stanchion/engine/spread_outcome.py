@@ -105,8 +105,8 @@ class Shelf(Protocol):
         """Count what the end of this process would lose."""
         ...
 
-    async def recorded(self) -> None:
-        """Wait until all of it so far is safe."""
+    async def eased(self) -> None:
+        """Wait until it is less; each one that is safe lets one of those who wait go, the last of them all."""
         ...
 
 

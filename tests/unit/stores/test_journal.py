@@ -201,6 +201,48 @@ async def test_more_waits_than_is_written_only_for_a_while(tmp_path: Path) -> No
     await journal.aclose()
 
 
+async def test_each_record_that_is_written_lets_one_go_and_the_last_of_them_all(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path)
+    went = list[int]()
+
+    async def wait(name: int) -> None:
+        await journal.eased()
+        went.append(journal.unwritten)
+
+    for number in range(300):  # several groups
+        journal.put(record(number))
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        tasks = [group.create_task(wait(name)) for name in range(400)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+    assert len(went) == 399
+    first_group = 300 - max(went)
+    assert 0 < went.count(max(went)) <= first_group < 300
+    assert went.count(0) >= 100
+    await asyncio.wait_for(journal.eased(), 1)  # nothing is unwritten: nobody waits
+    await journal.aclose()
+
+
+async def fails(journal: Journal) -> None:
+    with pytest.raises(JournalFull):
+        await journal.eased()
+
+
+async def test_a_disk_that_fails_lets_all_go_with_its_error(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    journal = Journal.open(tmp_path)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))
+    try:
+        for number in range(3):
+            journal.put(Record(key(number), Kind.ANSWERED, 200, 0, b"{}", b"x" * 10_000))
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            for _ in range(5):
+                group.create_task(fails(journal))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        await journal.aclose()
+
+
 def test_the_folder_is_beside_the_output() -> None:
     assert folder_of(Path("a/out.jsonl")) == Path("a/out.jsonl.stanchion")
 

@@ -69,6 +69,10 @@ class Work(Protocol):
         """Wait until all that was `done` so far is written.  Raises JournalError if it cannot be."""
         ...
 
+    async def eased(self) -> None:
+        """Wait until less is unwritten.  Raises JournalError if nothing can be written."""
+        ...
+
     def capped(self) -> None:
         """Say that no more may be spent: the job stops."""
         ...

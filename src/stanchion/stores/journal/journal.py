@@ -69,6 +69,9 @@ class Journal:
         self._order: deque[Record] = deque()  # the same, as they were put
         self._pending_bytes = 0
         self._waiting: list[asyncio.Future[None]] = []  # of those who wait for `recorded`, one each
+        self._eased: deque[asyncio.Future[None]] = (
+            deque()
+        )  # of those who wait for `eased`, the first of them first
         self._writer: Writer | None = None
         self._closed = False
 
@@ -200,6 +203,19 @@ class Journal:
         if self.error is not None:
             raise self.error
 
+    async def eased(self) -> None:
+        """Wait until less is unwritten: each record that is written lets one go, and the last of them all.
+
+        With `recorded` all would be woken by each group of records, and all but a few would wait again.
+        Raises JournalError if nothing is written any more.
+        """
+        if self._order and self.error is None:
+            waiting = asyncio.get_running_loop().create_future()
+            self._eased.append(waiting)
+            await waiting  # bounded by the disk, which answers or fails
+        if self.error is not None:
+            raise self.error
+
     def _written(self, count: int, error: OSError | None) -> None:
         """Note that the oldest `count` records are written: from now on they are read from the disk."""
         fresh, order, table = self._fresh, self._order, self._table
@@ -218,6 +234,13 @@ class Journal:
         if error is not None and self.error is None:
             self.error = full(str(self.folder), error)
         waiting, self._waiting = self._waiting, []
+        eased = self._eased
+        let_go = count if order and self.error is None else len(eased)
+        while eased and let_go > 0:
+            each = eased.popleft()
+            if not each.done():  # who was cancelled lets the next one go
+                each.set_result(None)
+                let_go -= 1
         for each in waiting:
             if not each.done():
                 each.set_result(None)

@@ -23,7 +23,7 @@ from stanchion.stores.journal.records import Record, pack, pack_entry
 
 SYNC_EVERY_S = 0.05  # seconds between two waits for the disk
 GATHER_S = (
-    0.001  # seconds that a record waits for others: a thread that wakes for each takes turns with the loop
+    0.002  # seconds that a record waits for others: a thread that wakes for each takes turns with the loop
 )
 _INDEX_EVERY = 64  # waits for the answers, to one for the index: what it lacks is found again in the answers
 _GROUP_MOST = 128  # records of one write: larger pieces fragment the memory
