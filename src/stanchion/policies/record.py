@@ -11,6 +11,8 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
+from msgspec.structs import astuple
+
 from stanchion.core.call import Body, Call
 from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError
@@ -97,8 +99,7 @@ class Record:
 
     def _count_tokens(self, usage: Usage) -> None:
         count, estimated = self._metrics.tokens.of, "true" if usage.estimated else "false"
-        for name in CLASSES:
-            tokens = getattr(usage, name)
+        for name, tokens in zip(CLASSES, astuple(usage), strict=False):  # the classes are its first fields
             if tokens:
                 count(name, estimated).value += tokens
 

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -116,17 +116,22 @@ class Journal:
 
     def _took(self, found: Found) -> None:
         """Enter what was found in the index."""
-        counts, keys = self.counts, found.keys
-        counts.spent_micro_usd += sum(found.costs)
-        if found.kinds.count(ANSWERED) == len(keys):  # nearly always
-            counts.answered += len(keys)
-            for _, before in self._table.extend(keys, found.first):
+        self.counts.spent_micro_usd += sum(found.costs)
+        self._enter(found.keys, found.kinds, found.first, retry_failed=self._retry_failed)
+
+    def _enter(
+        self, keys: Sequence[bytes], kinds: Sequence[int], first: int, *, retry_failed: bool = False
+    ) -> None:
+        """Enter records that follow each other from number `first`."""
+        if kinds.count(ANSWERED) == len(keys):  # nearly always
+            self.counts.answered += len(keys)
+            for _, before in self._table.extend(keys, first):
                 self._forget(before)
             return
-        for number, (key, kind) in enumerate(zip(keys, found.kinds, strict=True), found.first):
+        for number, (key, kind) in enumerate(zip(keys, kinds, strict=True), first):
             if kind == NOTE:
                 self.notes[key] = number
-            elif kind != FAILED or not self._retry_failed:
+            elif kind != FAILED or not retry_failed:
                 self._count(kind, self._table.put(key, number))
 
     def find(self, key: bytes) -> bool:
@@ -218,19 +223,15 @@ class Journal:
 
     def _written(self, count: int, error: OSError | None) -> None:
         """Note that the oldest `count` records are written: from now on they are read from the disk."""
-        fresh, order, table = self._fresh, self._order, self._table
-        for _ in range(count):
-            record = order.popleft()
-            key = record.key
-            if fresh.get(key) is record:
-                del fresh[key]
+        fresh, order = self._fresh, self._order
+        written = [order.popleft() for _ in range(count)]
+        for record in written:
+            if fresh.get(record.key) is record:
+                del fresh[record.key]
             self._pending_bytes -= record.length
             self.counts.spent_micro_usd += record.cost_micro_usd
-            if record.kind == NOTE:
-                self.notes[key] = self.count
-            else:
-                self._count(record.kind, table.put(key, self.count))
-            self.count += 1
+        self._enter([each.key for each in written], [each.kind for each in written], self.count)
+        self.count += count
         if error is not None and self.error is None:
             self.error = full(str(self.folder), error)
         waiting, self._waiting = self._waiting, []
