@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from stanchion.core.usage import Usage
+from stanchion.core.usage import Cost, Usage
 
 
 class Attempt(msgspec.Struct, gc=False):
@@ -23,6 +23,7 @@ class Attempt(msgspec.Struct, gc=False):
     usage: Usage | None = None  # what it used, also if it was cut or left
     hedge: bool = False  # made beside another that was late
     lost: bool = False  # the one beside it gave the answer
+    cost: Cost | None = None  # of `usage`, once somebody asked
 
 
 class Trail(msgspec.Struct, gc=False):
@@ -44,7 +45,7 @@ class Trail(msgspec.Struct, gc=False):
         if not self.attempts:
             return
         attempt = self.attempts[-1]
-        attempt.usage = usage
+        attempt.usage, attempt.cost = usage, None
         if self.late is not None:
             self.late(len(self.attempts), attempt)
 
@@ -82,7 +83,7 @@ class Branch(Trail, kw_only=True, gc=True):
         trunk.usage = usage if trunk.usage is None else trunk.usage + usage
         if attempt is None:
             return
-        attempt.usage = usage
+        attempt.usage, attempt.cost = usage, None
         if trunk.late is not None:
             number = next(n for n, each in enumerate(self.attempts, 1) if each is attempt)
             trunk.late(number, attempt)

@@ -40,6 +40,13 @@ class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         return Usage(**sums, estimated=self.estimated or other.estimated, tier=tier)
 
 
+class Cost(msgspec.Struct, frozen=True, gc=False):
+    """What an attempt cost, in micro-dollars."""
+
+    parts: tuple[int, ...]  # in the order of CLASSES
+    known: bool  # there is a price; else it was counted as pricing.unknown_input and unknown_output say
+
+
 CLASSES = (
     "input",
     "input_cached",

@@ -16,8 +16,8 @@ import msgspec
 from stanchion.core.call import Call, Operation
 from stanchion.core.reply import End, Reply
 from stanchion.core.trail import Attempt, Trail
-from stanchion.core.usage import CLASSES, Usage
-from stanchion.engine.prices import Cost, PriceBook
+from stanchion.core.usage import CLASSES, Cost, Usage
+from stanchion.engine.prices import PriceBook
 from stanchion.observe.metrics import Metrics
 from stanchion.stores.ledger import SUMS, Line
 from stanchion.wire.usage import read_tier
@@ -167,7 +167,7 @@ class Accounts:
         # who never told what was used never told the tier either: the one that was asked for is likely
         tier = asked_tier if usage.estimated else usage.tier
         usage, tokens = _counted(usage, tier)
-        cost = self._prices.cost(attempt.endpoint, attempt.model, usage)
+        cost = self._prices.cost_of(attempt, usage)
         micro_usd = sum(cost.parts)
         if micro_usd:
             self._metrics.cost.of(attempt.endpoint).value += micro_usd

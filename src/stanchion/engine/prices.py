@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec.structs import replace
 
-from stanchion.core.usage import CLASSES, Usage
+from stanchion.core.trail import Attempt
+from stanchion.core.usage import CLASSES, Cost, Usage
 from stanchion.engine.settings import PriceSettings, ProviderSettings, Settings
 from stanchion.providers.presets import PRESETS
 from stanchion.rules.price_list import PriceList, in_dollars
@@ -28,13 +29,6 @@ def price_list() -> PriceList:
     """Return the list that comes with Stanchion."""
     raw = files("stanchion").joinpath("data", "prices.json").read_bytes()
     return msgspec.json.decode(raw, type=PriceList)
-
-
-class Cost(msgspec.Struct, frozen=True, gc=False):
-    """What an attempt cost, in micro-dollars."""
-
-    parts: tuple[int, ...]  # in the order of CLASSES
-    known: bool  # there is a price; else it was counted as pricing.unknown_input and unknown_output say
 
 
 class PriceBook:
@@ -73,6 +67,15 @@ class PriceBook:
         """Return what usage cost at an endpoint."""
         price = self.find(endpoint, model)
         return Cost(cost_parts(usage, self._otherwise if price is None else price), price is not None)
+
+    def cost_of(self, attempt: Attempt, usage: Usage) -> Cost:
+        """Return what an attempt cost that used this; what it says itself is priced once, however many ask."""
+        if attempt.cost is not None and usage is attempt.usage:
+            return attempt.cost
+        cost = self.cost(attempt.endpoint, attempt.model, usage)
+        if usage is attempt.usage:
+            attempt.cost = cost
+        return cost
 
     def refuses(self, endpoint: str, model: str) -> bool:
         """Say whether a call there is refused for want of a price."""

@@ -1,4 +1,4 @@
-"""Who is free begins together with others: twenty calls in a row cost each less than one by one (decision 0046)."""
+"""Who is free begins together with others: twenty calls in a row cost each less than one by one (decision 0047)."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class SyncLane:
                 usage = trail.usage if usage is None else usage + trail.usage
             for attempt in trail.attempts if books is not None else ():
                 if attempt.usage is not None and books is not None:
-                    cost += sum(books.prices.cost(attempt.endpoint, attempt.model, attempt.usage).parts)
+                    cost += sum(books.prices.cost_of(attempt, attempt.usage).parts)
         return usage, cost
 
 
