@@ -54,12 +54,14 @@ async def job(order: dict[str, Any], *, first_only: bool = False) -> tuple[float
     from stanchion.batch.lanes.sync import SyncLane  # noqa: PLC0415
     from stanchion.batch.run import Run  # noqa: PLC0415
     from stanchion.batch.sources.jsonl import JsonLines  # noqa: PLC0415
+    from stanchion.cli.process import calm_collector  # noqa: PLC0415
     from stanchion.engine.config import load  # noqa: PLC0415
     from stanchion.engine.engine import Engine  # noqa: PLC0415
     from stanchion.engine.spread_outcome import SpreadOptions  # noqa: PLC0415
     from stanchion.stores.journal.journal import folder_of  # noqa: PLC0415
 
     loaded_at = time.perf_counter()
+    calm_collector()  # as `stanchion batch run` does
 
     class FirstCall(SyncLane):
         """Ends the job when the first row would be asked, and notes the time."""
