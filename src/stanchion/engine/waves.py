@@ -8,7 +8,7 @@ from stanchion.core.clock import Clock
 from stanchion.rules.width import Width
 
 _WAIT_S = 0.004  # seconds that a free worker waits for others, at most
-_PART = 0.5  # of all workers: when so many are free they wait for nobody
+_PART = 0.25  # of all workers: when so many are free they wait for nobody
 
 
 class Waves:

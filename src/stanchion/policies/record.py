@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
+from itertools import compress
 
 from msgspec.structs import astuple
 
@@ -99,9 +100,8 @@ class Record:
 
     def _count_tokens(self, usage: Usage) -> None:
         count, estimated = self._metrics.tokens.of, "true" if usage.estimated else "false"
-        for name, tokens in zip(CLASSES, astuple(usage), strict=False):  # the classes are its first fields
-            if tokens:
-                count(name, estimated).value += tokens
+        for name in compress(CLASSES, astuple(usage)):  # its first fields are the classes, and most are empty
+            count(name, estimated).value += getattr(usage, name)
 
     def _line(
         self, call: Call, started_at: float, now: float, reply: Reply | None, end: End, code: str
