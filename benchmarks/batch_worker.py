@@ -1,6 +1,6 @@
 """One batch job, or what is compared with it, in a process of its own: `python -m benchmarks.batch_worker ORDER`.
 
-ORDER is JSON: {"what": "plain" | "job" | "resume", "base_url": ..., "source": ..., "output": ...} and more, see below.
+ORDER is JSON: {"what": "plain" | "job" | "lane" | "resume", "base_url": ..., "source": ..., "output": ...} and more, see below.
 It ends with a line of JSON: seconds and CPU seconds of the work, the peak of the memory, for a job its seconds without
 what it imports, and for one that is taken up again the time of the first call on the wall clock.
 """
@@ -14,11 +14,14 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import uvloop
 
 from benchmarks.payloads import KEY
+
+if TYPE_CHECKING:
+    from stanchion.batch.run import Run
 
 WORKERS = 200
 
@@ -50,7 +53,9 @@ async def job(order: dict[str, Any], *, first_only: bool = False) -> tuple[float
     from stanchion.batch.formats.openai_lines import ErrorOutput, OpenAIOutput  # noqa: PLC0415
     from stanchion.batch.forms.openai_lines import OpenAILines  # noqa: PLC0415
     from stanchion.batch.job import Job, Outputs  # noqa: PLC0415
-    from stanchion.batch.lanes.lane import Work  # noqa: PLC0415
+    from stanchion.batch.lanes.lane import Lane, Work  # noqa: PLC0415
+    from stanchion.batch.lanes.part_run import BatchLaneOptions  # noqa: PLC0415
+    from stanchion.batch.lanes.provider_batch import BatchLane  # noqa: PLC0415
     from stanchion.batch.lanes.sync import SyncLane  # noqa: PLC0415
     from stanchion.batch.run import Run  # noqa: PLC0415
     from stanchion.batch.sources.jsonl import JsonLines  # noqa: PLC0415
@@ -80,21 +85,40 @@ async def job(order: dict[str, Any], *, first_only: bool = False) -> tuple[float
     }
     async with Engine(load(flags=flags, environ={"HERE_KEY": order.get("key", KEY)})) as engine:
         options = SpreadOptions(most=order.get("most", WORKERS), finish_s=1.0)
+        lanes: list[Lane] = [(FirstCall if first_only else SyncLane)(engine, options)]
+        if order["what"] == "lane":
+            lanes.insert(
+                0, BatchLane(engine, folder_of(output), BatchLaneOptions(poll_s=0.2, poll_most_s=1.0))
+            )
         running = Run(
             Job(
                 JsonLines(Path(order["source"])),
                 OpenAILines(),
                 Outputs(output, OpenAIOutput(), output.with_suffix(".errors"), ErrorOutput()),
-                ((FirstCall if first_only else SyncLane)(engine, options),),
+                lanes,
                 folder_of(output),
                 durable=order.get("durable", True),
             )
         )
         if order.get("seconds"):
             asyncio.get_running_loop().call_later(order["seconds"], running.stop)
+        if order["what"] == "lane":
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_leave_waiting(running))
+                await running.run()
+            return loaded_at, 0.0
         ended = await running.run()
         assert first_only or order.get("seconds") or not ended.exit_code, ended
     return loaded_at, FirstCall.at
+
+
+async def _leave_waiting(running: Run) -> None:
+    """Stop a run when all its rows have been read and handed on."""
+    while running.facts.stage == "reading":  # noqa: ASYNC110 - a run tells nobody how far it is
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(1.0)
+    assert not running.facts.answered, running.facts
+    running.stop()
 
 
 def _peak_kib() -> float:
