@@ -10,7 +10,7 @@ from benchmarks.figures import Row, Run
 from benchmarks.machine import free_port
 from benchmarks.processes import python, server
 
-_FEW, _MANY, _QUICK_MANY = 60_000, 1_000_000, 600_000
+_FEW, _MANY, _QUICK_MANY = 200_000, 1_000_000, 600_000
 _WORK_S = 3600  # seconds that the provider takes for a batch: none comes back
 _KIB = 1024
 
