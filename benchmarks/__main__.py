@@ -11,6 +11,7 @@ from rich.console import Console
 
 from benchmarks import (
     batch,
+    batch_lane,
     batch_quota,
     cache,
     cancels,
@@ -51,6 +52,7 @@ ROWS: dict[str, Callable[[Run], list[Row]]] = {
     "money": money.rows,
     "batch": batch.speed,
     "batch-many": batch.many,
+    "batch-lane": batch_lane.rows,
     "batch-resume": batch.resume,
     "batch-quota": batch_quota.rows,
 }

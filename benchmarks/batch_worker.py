@@ -1,6 +1,6 @@
 """One batch job, or what is compared with it, in a process of its own: `python -m benchmarks.batch_worker ORDER`.
 
-ORDER is JSON: {"what": "plain" | "job" | "resume", "base_url": ..., "source": ..., "output": ...} and more, see below.
+ORDER is JSON: {"what": "plain" | "job" | "lane" | "resume", "base_url": ..., "source": ..., "output": ...} and more, see below.
 It ends with a line of JSON: seconds and CPU seconds of the work, the peak of the memory, for a job its seconds without
 what it imports, and for one that is taken up again the time of the first call on the wall clock.
 """
@@ -14,11 +14,16 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import uvloop
 
 from benchmarks.payloads import KEY
+
+if TYPE_CHECKING:
+    from stanchion.batch.lanes.lane import Lane
+    from stanchion.batch.run import Run
+    from stanchion.engine.engine import Engine
 
 WORKERS = 200
 
@@ -74,29 +79,54 @@ async def job(order: dict[str, Any], *, first_only: bool = False) -> tuple[float
                 work.back(item)
 
     output = Path(order["output"])
-    flags = {
-        "providers.here.preset": order.get("preset", "compatible"),
-        "providers.here.base_url": order["base_url"],
-        "providers.here.key_env": ["HERE_KEY"],
-        "providers.here.models": ["*"],
-    }
-    async with Engine(load(flags=flags, environ={"HERE_KEY": order.get("key", KEY)})) as engine:
+    async with Engine(load(flags=_flags(order), environ={"HERE_KEY": order.get("key", KEY)})) as engine:
         options = SpreadOptions(most=order.get("most", WORKERS), finish_s=1.0)
+        alone = (FirstCall if first_only else SyncLane)(engine, options)
         running = Run(
             Job(
                 JsonLines(Path(order["source"])),
                 OpenAILines(),
                 Outputs(output, OpenAIOutput(), output.with_suffix(".errors"), ErrorOutput()),
-                ((FirstCall if first_only else SyncLane)(engine, options),),
+                (alone,) if order["what"] != "lane" else (_batches(engine, folder_of(output)), alone),
                 folder_of(output),
                 durable=order.get("durable", True),
             )
         )
         if order.get("seconds"):
             asyncio.get_running_loop().call_later(order["seconds"], running.stop)
+        if order["what"] == "lane":
+            await _run_until_all_wait(running)
+            return loaded_at, 0.0
         ended = await running.run()
         assert first_only or order.get("seconds") or not ended.exit_code, ended
     return loaded_at, FirstCall.at
+
+
+def _flags(order: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "providers.here.preset": order.get("preset", "compatible"),
+        "providers.here.base_url": order["base_url"],
+        "providers.here.key_env": ["HERE_KEY"],
+        "providers.here.models": ["*"],
+    }
+
+
+def _batches(engine: Engine, journal: Path) -> Lane:
+    from stanchion.batch.lanes.part_run import BatchLaneOptions  # noqa: PLC0415
+    from stanchion.batch.lanes.provider_batch import BatchLane  # noqa: PLC0415
+
+    return BatchLane(engine, journal, BatchLaneOptions(poll_s=0.2, poll_most_s=1.0))
+
+
+async def _run_until_all_wait(running: Run) -> None:
+    """Stop a run when all its rows have been read and handed on."""
+    async with asyncio.TaskGroup() as group:
+        doing = group.create_task(running.run())
+        while running.facts.stage == "reading":  # noqa: ASYNC110 - a run tells nobody how far it is
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(1.0)
+        assert not doing.done(), "the provider answered, or the run failed"
+        running.stop()
 
 
 def _peak_kib() -> float:

@@ -60,6 +60,16 @@ async def test_all_rows_go_into_one_batch_and_come_back_in_order(sim: Simulator,
     assert ended.facts.prompt_tokens > 0
 
 
+async def test_a_row_that_asks_what_one_of_thousands_that_wait_asks_is_not_sent_again(
+    sim: Simulator, tmp_path: Path
+):
+    write_rows(tmp_path / "in.jsonl", [*range(5000), *range(0, 5000, 100)])
+    ended = await run_job(sim, tmp_path, lanes)
+    assert (ended.exit_code, ended.rows, ended.facts.twins) == (0, 5050, 50)
+    assert answers(tmp_path) == right(range(5000))
+    assert (in_batches(sim), alone(sim)) == (5000, 0)
+
+
 async def test_a_part_has_no_more_rows_and_tokens_than_a_batch_takes(tmp_path: Path):
     options = SimulatorOptions(batches=BatchOptions(enqueued_tokens_most=4000, work_s=0.02))
     async with Simulator(options) as sim:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from stanchion.rules.pricing import cost_micro_usd
 from stanchion.rules.row_key import RowKey
 from stanchion.rules.tokens import encoding_of, prompt_tokens
 from stanchion.stores.journal.journal import Journal
+from stanchion.stores.journal.many_keys import KeySet
 from stanchion.stores.journal.records import Kind
 
 _COUNTED_MOST = 2000  # requests whose tokens are counted: about two seconds
@@ -106,21 +108,22 @@ class Survey:
         """Read all of it.  Raises OSError, StanchionError for an input that cannot be read at all."""
         rows = max(1, self._source.size())
         below = min(_ALL, _ALL * _COUNTED_MOST // rows)
-        key_of, seen = RowKey(self._form.settled), set[bytes]()
-        for page in self._source.pages():
-            for number, line in enumerate(page.lines, page.first):
-                bad = page.bad.get(number)
-                if bad is not None:
-                    self._count["rows"] += 1
-                    self._is_bad(bad, number)
-                elif line:
-                    self._count["rows"] += 1
-                    self._row(Row(number, line), key_of, seen, counted=(number * _GOLDEN) % _ALL < below)
-            if self._on_row is not None:
-                self._on_row(self._count["rows"])
+        key_of = RowKey(self._form.settled)
+        with closing(KeySet(None, rows)) as seen:
+            for page in self._source.pages():
+                for number, line in enumerate(page.lines, page.first):
+                    bad = page.bad.get(number)
+                    if bad is not None:
+                        self._count["rows"] += 1
+                        self._is_bad(bad, number)
+                    elif line:
+                        self._count["rows"] += 1
+                        self._row(Row(number, line), key_of, seen, counted=(number * _GOLDEN) % _ALL < below)
+                if self._on_row is not None:
+                    self._on_row(self._count["rows"])
         return self._made()
 
-    def _row(self, row: Row, key_of: RowKey, seen: set[bytes], *, counted: bool) -> None:
+    def _row(self, row: Row, key_of: RowKey, seen: KeySet, *, counted: bool) -> None:
         try:
             key = key_of(self._form.content(row.line))
             if self._journal is not None and self._journal.find(key):

@@ -23,6 +23,7 @@ from stanchion.batch.rows import BadRow, Page, Row
 from stanchion.core.usage import Usage
 from stanchion.rules.row_key import RowKey
 from stanchion.stores.journal.journal import Journal
+from stanchion.stores.journal.many_keys import KeySet
 from stanchion.stores.journal.records import Kind, Record
 
 
@@ -39,7 +40,7 @@ class Run:
         self._works: list[LaneWork] = []  # of the lanes, once they begin
         self._begun = 0  # records of the journal that are older than this run
         self._key = RowKey(job.form.settled)
-        self._open = set[bytes]()  # keys that were handed on and did not end
+        self._open = KeySet(job.journal)  # keys that were handed on and did not end
         self._hungry = asyncio.Event()
 
     def stop(self, why: Why = "interrupted") -> None:
@@ -66,6 +67,7 @@ class Run:
         )
         try:
             self._begun = self.journal.count
+            self._open = KeySet(job.journal, max(0, facts.expected - self._begun))
             facts.spent_before_micro_usd = facts.spent_micro_usd = self.journal.counts.spent_micro_usd
             if job.cap is not None:
                 job.cap.begin(facts.spent_micro_usd)
@@ -73,6 +75,7 @@ class Run:
             await self.journal.sync()
             return await self._end()
         finally:
+            self._open.close()
             await self.journal.aclose()
 
     async def _ask(self) -> None:

@@ -47,6 +47,12 @@ def test_rows_tokens_and_money_are_added_up() -> None:
     assert (batch.micro_usd, flex.micro_usd) == (500, None)
 
 
+def test_a_row_is_a_twin_though_thousands_stand_between_it_and_the_first() -> None:
+    rows = [line(f"hello {number}") for number in range(5000)]
+    found = Survey(Given([*rows, *rows[::100], line("hello 5000")]), OpenAILines(), facts).run()
+    assert (found.rows, found.requests, found.twins) == (5051, 5001, 50)
+
+
 def test_answers_that_are_known_make_it_closer() -> None:
     found = Survey(Given([line(max_tokens=100)] * 1), OpenAILines(), facts, answer_tokens=4.0).run()
     assert (found.answer_tokens, found.answers_known) == (4, True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Container, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -33,10 +33,14 @@ class PartAnswers:
         self._place = place
         self.left: dict[bytes, Place] = {}  # rows of which nothing was said yet
 
-    async def begin(self, wanted: set[bytes] | None) -> None:
+    async def begin(self, wanted: Container[bytes] | None) -> None:
         """Look up the rows that are wanted, None: all of them."""
-        places = await asyncio.to_thread(self._folder.places, self._part)
-        self.left = {key: place for key, place in places.items() if wanted is None or key in wanted}
+
+        def look_up() -> dict[bytes, Place]:
+            places = self._folder.places(self._part)
+            return places if wanted is None else {key: at for key, at in places.items() if key in wanted}
+
+        self.left = await asyncio.to_thread(look_up)
 
     async def read(self, files: Sequence[Path]) -> AsyncGenerator[list[Told]]:
         """Yield what the files say of each row, piece by piece; at the end the rows that are in none of them.

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
-from contextlib import aclosing
+from collections.abc import Container, Coroutine
+from contextlib import aclosing, closing
 from pathlib import Path
 
 from stanchion.batch.lanes.lane import Cap, Item, Work
+from stanchion.batch.lanes.older import OlderRows
 from stanchion.batch.lanes.part_answers import PartAnswers, Told
 from stanchion.batch.lanes.part_intake import Intake, divide
 from stanchion.batch.lanes.part_run import BatchLaneOptions, GivenUp, PartRun
@@ -53,7 +54,6 @@ class BatchLane:
         self._cap = cap
         self._places = Places(engine)
         self._intake = Intake(self._folder, self._places.of, self._places.tokens_most)
-        self._older: dict[bytes, str] = {}  # rows of parts that an earlier run began, not asked for yet
         self._tasks: set[asyncio.Task[None]] = set()
         self.seen: dict[str, BatchObject] = {}  # the batches that run, as they were when last looked at
 
@@ -64,18 +64,21 @@ class BatchLane:
         self._ended = asyncio.Event()
         self._reading = asyncio.Semaphore(1)  # a part's rows take 12 MB while its answers are read
         parts = await asyncio.to_thread(self._folder.load, unsent=not self._options.older_only)
-        for part in parts:
-            keys = await asyncio.to_thread(self._folder.keys, part)
-            self._older.update(dict.fromkeys(keys, part.id))
-        wanted: dict[str, set[bytes]] = {part.id: set() for part in parts}
+        with closing(OlderRows(self._folder.folder, sum(part.rows for part in parts))) as older:
+            for part in parts:
+                await asyncio.to_thread(older.add, self._folder, part)
+            await self._run(parts, older)
+
+    async def _run(self, parts: list[Part], older: OlderRows) -> None:
+        work = self._work
         async with asyncio.TaskGroup() as group:
             self._group = group
             watch = group.create_task(self._watch())
             try:
-                await self._take_all(wanted)
+                await self._take_all(older)
                 if not work.stopping:
                     for part in parts:
-                        self._spawn(self._live(part, wanted[part.id]))
+                        self._spawn(self._live(part, older.of(part)))
                     self._intake.flush()
                     self._close_full()
                 while self._tasks:
@@ -92,12 +95,10 @@ class BatchLane:
 
     # --- in -------------------------------------------------------------------------------------------
 
-    async def _take_all(self, wanted: dict[str, set[bytes]]) -> None:
+    async def _take_all(self, older: OlderRows) -> None:
         while items := await self._work.take(_TAKEN):
             for item in items:
-                older = self._older.pop(item.key, None)
-                if older is not None:
-                    wanted[older].add(item.key)
+                if older.take(item.key):
                     if self._cap is not None:
                         self._cap.admit(item)  # it was sent already: held where there is room for it
                 elif self._options.older_only:
@@ -150,7 +151,7 @@ class BatchLane:
         await asyncio.to_thread(writer.close)
         await self._live(writer.part, None)
 
-    async def _live(self, part: Part, wanted: set[bytes] | None) -> None:
+    async def _live(self, part: Part, wanted: Container[bytes] | None) -> None:
         """Do a part; `wanted` are the rows of it that the job still asks for, None is all."""
         place = self._places.again(part)
         if place is None:
@@ -191,7 +192,7 @@ class BatchLane:
             await run.again(failed)
 
     async def _divide(
-        self, part: Part, place: BatchPlace, batch: BatchObject, wanted: set[bytes] | None
+        self, part: Part, place: BatchPlace, batch: BatchObject, wanted: Container[bytes] | None
     ) -> bool:
         """Make a part anew that the provider did not take: in halves, or without the lines it names."""
         lines = frozenset(each.line for each in batch.faults if each.line)
@@ -200,7 +201,7 @@ class BatchLane:
             return False
         if lines and not full:
             log_event(log, logging.WARNING, "batch.lines_refused", part=part.id, lines=len(lines))
-            wanted = await self._give_back(part, lines, wanted)
+            await self._give_back(part, lines, wanted)
         without = frozenset[int]() if full else lines
         made = await asyncio.to_thread(
             lambda: divide(self._folder, part, place.url(part.asks), without=without)
@@ -212,18 +213,19 @@ class BatchLane:
             self._spawn(self._live(writer.part, wanted))
         return True
 
-    async def _give_back(self, part: Part, lines: frozenset[int], wanted: set[bytes] | None) -> set[bytes]:
-        """Let the next lane ask the rows of these lines; return the keys of the others."""
+    async def _give_back(self, part: Part, lines: frozenset[int], wanted: Container[bytes] | None) -> None:
+        """Let the next lane ask the rows of these lines, which are not in the parts that are made anew."""
         places = await asyncio.to_thread(self._folder.places, part)
-        kept = set(places if wanted is None else wanted)
-        named = {key: place for number, (key, place) in enumerate(places.items(), 1) if number in lines}
-        gone = {key: place for key, place in named.items() if key in kept}
+        gone = {
+            key: place
+            for number, (key, place) in enumerate(places.items(), 1)
+            if number in lines and (wanted is None or key in wanted)
+        }
         for item in await asyncio.to_thread(lambda: list(self._folder.items(part, gone))):
             self._back(item)
-        return kept - gone.keys()
 
     async def _end(
-        self, part: Part, run: PartRun | None, batch: BatchObject | None, wanted: set[bytes] | None
+        self, part: Part, run: PartRun | None, batch: BatchObject | None, wanted: Container[bytes] | None
     ) -> None:
         """Take what came of a part's rows; without a batch nothing did.  Raises GivenUp: it cannot be downloaded."""
         files: list[Path] = []
@@ -238,7 +240,7 @@ class BatchLane:
         await self._leave(part, run, batch, again)
 
     async def _read(
-        self, part: Part, batch: BatchObject | None, files: list[Path], wanted: set[bytes] | None
+        self, part: Part, batch: BatchObject | None, files: list[Path], wanted: Container[bytes] | None
     ) -> PartWriter | None:
         """Tell what the files say of each row; return where those are that go into another batch."""
         answers = PartAnswers(self._folder, part, self._places.again(part))

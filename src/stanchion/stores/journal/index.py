@@ -18,6 +18,7 @@ _SHIFT = 7
 _BLOCK = 1 << _SHIFT  # entries read at once: rows that follow each other are answered near each other
 _BLOCKS = 24  # kept, 125 kB
 _CHUNK = 8192  # entries, where all are read
+_KEY_BYTES = 16
 
 
 class Index:
@@ -35,14 +36,14 @@ class Index:
 
     def key_of(self, number: int) -> bytes:
         """Return the key of an entry."""
-        return self.entry(number).key
+        return os.pread(self.file, _KEY_BYTES, (1 + number) * ENTRY_BYTES)
 
     def has(self, number: int, key: bytes) -> bool:
         """Say whether an entry is this key's."""
         block, at = number >> _SHIFT, (number & _BLOCK - 1) * ENTRY_BYTES
         raw = self._blocks.get(block)
-        if raw is None or len(raw) <= at:
-            raw = self._read(block)
+        if raw is None or len(raw) <= at:  # mostly chance: another key's, and nothing near it is looked up
+            return os.pread(self.file, _KEY_BYTES, (1 + number) * ENTRY_BYTES) == key
         return raw.startswith(key, at)
 
     def entry(self, number: int) -> Entry:
