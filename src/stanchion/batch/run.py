@@ -151,7 +151,7 @@ class Run:
                     twins += place >= begun
                 elif number in bad:
                     wrong += 1
-                elif key in self._open or self.journal.find(key):
+                elif key in self._open or self.journal.waits(key):
                     twins += 1
                 else:
                     found.append(Item(key, number, form.request(Row(number, line))))

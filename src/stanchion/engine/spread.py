@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from heapq import heappop, heappush
 from itertools import count
+from time import thread_time
 from typing import Generic, TypeVar
 
 from stanchion.core.call import Call
@@ -74,7 +75,7 @@ class Spread(Generic[J]):
         self._jitter = jitter
         self.shut = False  # the gate let nothing more through, and nothing was in flight: the run was ended
         self._clock = engine.clock
-        self._width = Width(options.start, options.most)
+        self._width = Width(options.start, options.most, thread_time)
         self._waves = Waves(self._clock, self._width)
         self._waits = engine.metrics.line_waiting.of("batch")
         self._ready: deque[Again] = deque()

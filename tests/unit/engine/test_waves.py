@@ -16,7 +16,7 @@ def waves(width: int) -> Waves:
 
 @virtual_time
 async def test_who_is_free_waits_a_moment_for_others_and_all_begin_at_once() -> None:
-    it, loop = waves(10), asyncio.get_running_loop()
+    it, loop = waves(20), asyncio.get_running_loop()
     one = it.join()
     await asyncio.sleep(0.003)
     two = it.join()
@@ -30,8 +30,8 @@ async def test_who_is_free_waits_a_moment_for_others_and_all_begin_at_once() -> 
 
 
 @virtual_time
-async def test_when_half_of_all_are_free_nobody_waits() -> None:
-    it = waves(4)
+async def test_when_a_quarter_of_all_are_free_nobody_waits() -> None:
+    it = waves(8)
     one, two = it.join(), it.join()
     assert one.done()
     assert two.done()
@@ -48,7 +48,7 @@ async def test_the_only_worker_waits_for_nobody() -> None:
 
 @virtual_time
 async def test_who_is_cancelled_is_left_out() -> None:
-    it = waves(8)
+    it = waves(20)
     gone, stays = it.join(), it.join()
     gone.cancel()
     await stays

@@ -53,6 +53,18 @@ def test_it_does_not_grow_while_calls_wait_for_their_turn() -> None:
     assert width.now == 8
 
 
+def test_it_does_not_grow_while_this_process_has_no_time_left() -> None:
+    worked, at, width = 0.0, 0.0, Width(8, 100, lambda: worked)
+    for tick in range(4000):  # ten seconds of work at 95 %, then of little
+        worked += 0.0095 if tick < 2000 else 0.002
+        at += 0.01
+        width.answered()
+        width.look(at, waiting=0, busy=width.now)
+        if tick == 2000 - 1:
+            assert width.now == 8
+    assert width.now > 8
+
+
 def test_it_does_not_grow_while_places_are_free() -> None:
     width = Width(8, 100)
     for tick in range(10_000):

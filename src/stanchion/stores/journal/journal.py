@@ -138,6 +138,10 @@ class Journal:
         """Say whether a key was answered, or failed for good."""
         return self.number_of(key) >= 0 or key in self._fresh
 
+    def waits(self, key: bytes) -> bool:
+        """Say whether something of a key was put that is not written yet."""
+        return key in self._fresh
+
     def entry_of(self, key: bytes) -> Entry | None:
         """Return what is known of a key without reading its record; None if it is not recorded."""
         number = self.number_of(key)
