@@ -31,11 +31,8 @@ from stanchion.stores.journal.records import (
 from stanchion.stores.journal.table import Table
 from stanchion.stores.journal.writer import SYNCED, Writer, full, read_synced
 
-ANSWERED, FAILED, NOTE = (
-    int(Kind.ANSWERED),
-    int(Kind.FAILED),
-    int(Kind.NOTE),
-)  # an enumeration compares slowly
+# an enumeration compares slowly
+ANSWERED, FAILED, NOTE = int(Kind.ANSWERED), int(Kind.FAILED), int(Kind.NOTE)
 _PENDING_MOST = 4096  # records that wait to be written; beyond it who answers is to wait
 _PENDING_BYTES_MOST = 32 * 1024 * 1024
 FOLDER_ENDING = ".stanchion"
