@@ -300,13 +300,13 @@ class Histories(RuleBasedStateMachine):
         for change in changes:
             change(self.lines)
 
-    @rule(template=st.integers(0, len(TEMPLATES) - 1))
-    def change_template(self, template: int) -> None:
-        self.template = template
+    @rule(by=st.integers(1, len(TEMPLATES) - 1))
+    def change_template(self, by: int) -> None:
+        self.template = (self.template + by) % len(TEMPLATES)
 
-    @rule(params=st.integers(0, len(PARAMS) - 1))
-    def change_params(self, params: int) -> None:
-        self.params = params
+    @rule(by=st.integers(1, len(PARAMS) - 1))
+    def change_params(self, by: int) -> None:
+        self.params = (self.params + by) % len(PARAMS)
 
     @rule(file=st.sampled_from(JOURNAL), cut=PLACES)
     def tear(self, file: str, cut: int) -> None:
@@ -363,5 +363,5 @@ class Histories(RuleBasedStateMachine):
         return output.replace(name, b""), None if errors is None else errors.replace(name, b"")
 
 
-Histories.TestCase.settings = settings(max_examples=60, stateful_step_count=20)
+Histories.TestCase.settings = settings(max_examples=80, stateful_step_count=20)
 TestHistories = Histories.TestCase
