@@ -77,7 +77,7 @@ def test_without_a_store_that_workers_share_the_command_says_which_setting_is_mi
 def test_two_workers_use_one_quota_wholly_and_write_what_one_machine_writes(
     tmp_path: Path, redis: RedisServer
 ) -> None:
-    rows = lines(800)
+    rows = lines(760)
     asked = len({json.loads(line)["body"]["messages"][0]["content"] for line in rows.splitlines()})
     with Provider(SimulatorOptions(timing=Timing(ttft_s=0.02), limits=Limits(rpm=_RPM))) as provider:
         at = folder(tmp_path, provider, redis)
@@ -107,7 +107,7 @@ def test_two_workers_use_one_quota_wholly_and_write_what_one_machine_writes(
 async def test_workers_on_a_cluster_keep_to_one_quota_though_its_store_is_lost_and_comes_back(
     tmp_path: Path, redis: RedisServer, cluster: RayCluster
 ) -> None:
-    rows = lines(800)
+    rows = lines(760)
     asked = len({json.loads(line)["body"]["messages"][0]["content"] for line in rows.splitlines()})
     options = SimulatorOptions(timing=Timing(ttft_s=0.02), limits=Limits(rpm=_RPM))
     with Provider(options) as provider:
@@ -193,8 +193,6 @@ async def test_two_workers_together_spend_no_more_than_the_cap_and_nearly_all_of
     cap = 40_000  # micro-dollars, about 150 of 360 answers
     assert await begun.done(*_MONEY, "0.04") == 3
     assert 0.95 * cap <= billed(upstream) <= cap
-    assert await begun.done(*_MONEY, "0.06") == 3
-    assert 0.95 * 60_000 <= billed(upstream) <= 60_000, "over all runs"
     assert not (tmp_path / "out.jsonl").exists()
     assert await begun.done(*_MONEY, "5") == 0
     assert max(upstream.asked.values()) == 1
