@@ -1,39 +1,33 @@
-"""A job on Ray: two workers, one quota, one cap, one output; and workers that are killed.
+"""A job on Ray: two workers, one quota, one cap, one output; workers that are killed, and a store that is lost.
 
-Ray is too heavy to be installed for everybody: `make test-ray` brings it, and elsewhere these are skipped.
+One cluster of two nodes serves the tests that do not need their own: to start one takes longer than any of them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import os
 import signal
-import subprocess
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from stanchion.simulator import Limits, SimulatorOptions, Timing
 from stanchion.stores.journal.lock import holder_of
 from tests.acceptance.batch_command import Folder
-from tests.acceptance.batch_world import Upstream, key_of_body, recorded, row
-from tests.acceptance.ray_cluster import RayCluster
-from tests.acceptance.served import PROGRAM, environ
+from tests.acceptance.batch_world import Upstream, recorded
+from tests.acceptance.ray_cluster import RayCluster, needs_ray
+from tests.acceptance.ray_jobs import Begun, billed, folder, lines, names, questions, same_as_alone, times
 from tests.acceptance.stage import Provider, free_port, settled
 from tests.contract.servers import RedisServer, at_hand
 
-_THERE = importlib.util.find_spec("ray") is not None
-needs_ray = pytest.mark.skipif(not _THERE, reason="Ray is not installed: make test-ray")
 pytestmark = pytest.mark.timeout(400)
 
-_MODEL = "gpt-4o-mini"
 _RPM = 600
 _OUT = ("-o", "out.jsonl", "--progress", "none")
+_MONEY = ("--answer-tokens", "256", "--max-cost")
 
 
 @pytest.fixture
@@ -42,83 +36,10 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
-def folder(path: Path, provider: Provider, redis: RedisServer) -> Folder:
-    return Folder(path, provider, f'\n[stores]\nlimits = "{redis.url}"\n')
-
-
-def lines(count: int) -> bytes:
-    """Rows of which every tenth asks what the one before asks."""
-    texts = [f"say {number - (number % 10 == 9)}" for number in range(count)]
-    body: dict[str, Any] = {"model": _MODEL, "max_tokens": 6}
-    made = [
-        {
-            "custom_id": f"row {number}",
-            "method": "POST",
-            "url": "/v1/chat/completions",
-            "body": {**body, "messages": [{"role": "user", "content": text}]},
-        }
-        for number, text in enumerate(texts)
-    ]
-    return b"".join(json.dumps(each).encode() + b"\n" for each in made)
-
-
-class Begun:
-    """`stanchion batch run` on Ray, in the background, against a provider whose answers hang on the question alone."""
-
-    def __init__(self, path: Path, upstream: Upstream, redis: RedisServer, **environment: str) -> None:
-        self._path = path
-        self._environment = environment
-        self.error = ""  # what it wrote there, when it has ended
-        upstream.config(path / "stanchion.toml", f'[stores]\nlimits = "{redis.url}"\n')
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self, *arguments: str, engine: str = "ray", out: str = "out.jsonl") -> None:
-        given = ["run", "in.jsonl", "-o", out, "--progress", "none", "--engine", engine, *arguments]
-        self._process = await asyncio.create_subprocess_exec(
-            *[*PROGRAM, "batch", *given],
-            cwd=self._path,
-            env=environ(self._path, **self._environment),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-
-    def signal(self, number: int) -> None:
-        """Send a signal to all of its process group, as a terminal does at Ctrl-C."""
-        assert self._process is not None
-        os.killpg(self._process.pid, number)
-
-    def kill(self) -> None:
-        """End the command itself, and nothing else."""
-        assert self._process is not None
-        self._process.kill()
-
-    async def ended(self) -> int:
-        assert self._process is not None
-        _, err = await asyncio.wait_for(self._process.communicate(), 240)
-        self.error = err.decode()
-        assert "Traceback" not in self.error, self.error
-        assert self._process.returncode is not None
-        return self._process.returncode
-
-    async def done(self, *arguments: str, engine: str = "ray", out: str = "out.jsonl") -> int:
-        """Run it to its end."""
-        await self.start(*arguments, engine=engine, out=out)
-        return await self.ended()
-
-    def shard(self, number: int) -> Path:
-        return self._path / "out.jsonl.stanchion" / f"shard-{number}-of-2"
-
-    async def has_recorded(self, least: int) -> set[bytes]:
-        """Wait until both workers have recorded so much; return it."""
-        shards = [self.shard(number) for number in (1, 2)]
-        await settled(lambda: min(len(recorded(each)) for each in shards) >= least, within_s=120)
-        return recorded(self.shard(1)) | recorded(self.shard(2))
-
-    async def nobody_works(self) -> None:
-        """Wait until no worker has a share."""
-        locks = [self.shard(number) / "lock" for number in (1, 2)]
-        await settled(lambda: all(holder_of(each) is None for each in locks), within_s=120)
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RayCluster]:
+    with RayCluster() as running:
+        yield running
 
 
 @pytest.fixture
@@ -127,31 +48,14 @@ async def upstream() -> AsyncIterator[Upstream]:
         yield running
 
 
-def questions(path: Path, count: int) -> None:
-    path.write_bytes(b"".join(row(f"r{n}", f"question {n - (n % 10 == 9)}") + b"\n" for n in range(count)))
-
-
-def times(upstream: Upstream) -> Counter[bytes]:
-    """How often each key was asked for."""
-    counted = Counter[bytes]()
-    for body, count in upstream.asked.items():
-        counted[key_of_body(body)] += count
-    return counted
-
-
-async def same_as_alone(path: Path, begun: Begun, upstream: Upstream) -> None:
-    """The output is, byte for byte, what one machine writes that nobody disturbs."""
-    upstream.latency_s = 0.0
-    assert await begun.done(engine="local", out="alone.jsonl") == 0
-    assert (path / "out.jsonl").read_bytes() == (path / "alone.jsonl").read_bytes()
-
-
-@pytest.mark.skipif(_THERE, reason="Ray is installed")
 def test_without_ray_the_command_says_what_to_install(tmp_path: Path, redis: RedisServer) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        'import sys\nsys.modules["ray"] = None\n'
+    )  # as if it were not there
     with Provider() as provider:
         at = folder(tmp_path, provider, redis)
         at.write("in.jsonl", lines(3))
-        done = at.batch("run", "in.jsonl", *_OUT, "--engine", "ray")
+        done = at.batch("run", "in.jsonl", *_OUT, "--engine", "ray", more={"PYTHONPATH": str(tmp_path)})
         assert done.returncode == 2
         assert "pip install 'stanchion[ray,redis]'" in done.stderr
         assert not (tmp_path / "out.jsonl.stanchion").exists()
@@ -173,7 +77,7 @@ def test_without_a_store_that_workers_share_the_command_says_which_setting_is_mi
 def test_two_workers_use_one_quota_wholly_and_write_what_one_machine_writes(
     tmp_path: Path, redis: RedisServer
 ) -> None:
-    rows = lines(900)
+    rows = lines(760)
     asked = len({json.loads(line)["body"]["messages"][0]["content"] for line in rows.splitlines()})
     with Provider(SimulatorOptions(timing=Timing(ttft_s=0.02), limits=Limits(rpm=_RPM))) as provider:
         at = folder(tmp_path, provider, redis)
@@ -195,22 +99,44 @@ def test_two_workers_use_one_quota_wholly_and_write_what_one_machine_writes(
         alone = Folder(tmp_path / "alone", provider)
         alone.write("in.jsonl", rows)
         assert alone.batch("run", "in.jsonl", *_OUT).returncode == 0
-    assert _names(tmp_path / "out.jsonl") == _names(tmp_path / "alone/out.jsonl")
+    assert names(tmp_path / "out.jsonl") == names(tmp_path / "alone/out.jsonl")
 
 
-def _names(output: Path) -> list[tuple[str, int]]:
-    """What the lines are called, in their order, and whether they are answers."""
-    found = [json.loads(line) for line in output.read_bytes().splitlines()]
-    return [(each["custom_id"], each["response"]["status_code"]) for each in found]
+@needs_ray
+@pytest.mark.anyio
+async def test_workers_on_a_cluster_keep_to_one_quota_though_its_store_is_lost_and_comes_back(
+    tmp_path: Path, redis: RedisServer, cluster: RayCluster
+) -> None:
+    rows = lines(760)
+    asked = len({json.loads(line)["body"]["messages"][0]["content"] for line in rows.splitlines()})
+    options = SimulatorOptions(timing=Timing(ttft_s=0.02), limits=Limits(rpm=_RPM))
+    with Provider(options) as provider:
+        folder(tmp_path, provider, redis).write("in.jsonl", rows)
+        begun = Begun(tmp_path, None, redis, cluster=cluster)
+        await begun.start()
+        await settled(lambda: len(provider.calls) > _RPM + 10, within_s=120)  # the bucket is empty
+        redis.end_and_save()
+        await asyncio.sleep(2)
+        redis.start()
+        await settled(lambda: len(provider.calls) > _RPM + 50, within_s=120)
+        redis.kill()  # with all that it knew of the quota
+        await asyncio.sleep(2)
+        redis.start()
+        assert await begun.ended() == 0, begun.error
+        calls = provider.calls
+    answered = sorted(call.at for call in calls if call.status == 200)
+    assert len(answered) == asked, "each question was answered once"
+    assert len(calls) - asked <= 8, "what two learners may meet together"
+    assert asked <= _RPM + (answered[-1] - answered[0]) * _RPM / 60 + 1
 
 
 @needs_ray
 @pytest.mark.anyio
 async def test_a_worker_that_is_killed_is_started_again_and_asks_for_nothing_it_had_recorded(
-    tmp_path: Path, redis: RedisServer, upstream: Upstream
+    tmp_path: Path, redis: RedisServer, upstream: Upstream, cluster: RayCluster
 ) -> None:
-    questions(tmp_path / "in.jsonl", 400)
-    begun = Begun(tmp_path, upstream, redis)
+    questions(tmp_path / "in.jsonl", 240)
+    begun = Begun(tmp_path, upstream, redis, cluster=cluster)
     await begun.start("--concurrency", "8")
     await begun.has_recorded(20)
     victim = holder_of(begun.shard(1) / "lock")
@@ -229,10 +155,11 @@ async def test_a_worker_that_is_killed_is_started_again_and_asks_for_nothing_it_
 @needs_ray
 @pytest.mark.anyio
 async def test_a_job_that_was_stopped_or_whose_command_was_killed_goes_on(
-    tmp_path: Path, redis: RedisServer, upstream: Upstream
+    tmp_path: Path, redis: RedisServer, upstream: Upstream, cluster: RayCluster
 ) -> None:
-    questions(tmp_path / "in.jsonl", 400)
-    begun = Begun(tmp_path, upstream, redis)
+    """Stopped on a cluster, killed with a Ray of its own, ended on the cluster again."""
+    questions(tmp_path / "in.jsonl", 240)
+    begun = Begun(tmp_path, upstream, redis, cluster=cluster)
     await begun.start("--concurrency", "8")
     await begun.has_recorded(10)
     begun.signal(signal.SIGINT)
@@ -241,11 +168,12 @@ async def test_a_job_that_was_stopped_or_whose_command_was_killed_goes_on(
     kept = recorded(begun.shard(1)) | recorded(begun.shard(2))
     assert len(kept) == len(upstream.asked)
 
-    await begun.start("--concurrency", "8")
-    await begun.has_recorded(80)
-    begun.kill()
-    await begun.nobody_works()
-    kept = recorded(begun.shard(1)) | recorded(begun.shard(2))
+    own = Begun(tmp_path, upstream, redis)
+    await own.start("--concurrency", "8")
+    await own.has_recorded(60)
+    own.kill()
+    await own.nobody_works()
+    kept = recorded(own.shard(1)) | recorded(own.shard(2))
 
     assert await begun.done("--concurrency", "8") == 0
     asked = times(upstream)
@@ -257,65 +185,53 @@ async def test_a_job_that_was_stopped_or_whose_command_was_killed_goes_on(
 @needs_ray
 @pytest.mark.anyio
 async def test_two_workers_together_spend_no_more_than_the_cap_and_nearly_all_of_it(
-    tmp_path: Path, redis: RedisServer, upstream: Upstream
+    tmp_path: Path, redis: RedisServer, upstream: Upstream, cluster: RayCluster
 ) -> None:
     upstream.latency_s = 0.1
     questions(tmp_path / "in.jsonl", 400)
-    begun = Begun(tmp_path, upstream, redis)
-    money = ("--answer-tokens", "256", "--max-cost")
+    begun = Begun(tmp_path, upstream, redis, cluster=cluster)
     cap = 40_000  # micro-dollars, about 150 of 360 answers
-    assert await begun.done(*money, "0.04") == 3
+    assert await begun.done(*_MONEY, "0.04") == 3
     assert 0.95 * cap <= billed(upstream) <= cap
-    assert await begun.done(*money, "0.06") == 3
-    assert 0.95 * 60_000 <= billed(upstream) <= 60_000, "over all runs"
     assert not (tmp_path / "out.jsonl").exists()
-    assert await begun.done(*money, "5") == 0
+    assert await begun.done(*_MONEY, "5") == 0
     assert max(upstream.asked.values()) == 1
+    for number in (1, 2):
+        assert recorded(begun.shard(number)), "both nodes had their part"
     assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == 400
+    await same_as_alone(tmp_path, begun, upstream, *_MONEY, "5")
 
 
 @needs_ray
 @pytest.mark.anyio
-async def test_a_job_runs_on_a_cluster_of_two_nodes_and_writes_what_one_machine_writes(
-    tmp_path: Path, redis: RedisServer, upstream: Upstream
+async def test_a_store_of_the_money_that_is_lost_is_waited_for_and_one_that_forgot_it_ends_the_run(
+    tmp_path: Path, redis: RedisServer, upstream: Upstream, cluster: RayCluster
 ) -> None:
-    upstream.latency_s = 0.1
     questions(tmp_path / "in.jsonl", 400)
-    with RayCluster() as cluster:
-        begun = Begun(tmp_path, upstream, redis, **cluster.token)
-        assert await begun.done("--ray-address", cluster.address) == 0, begun.error
+    begun = Begun(tmp_path, upstream, redis, cluster=cluster)
+    cap = 40_000  # micro-dollars, about 150 of 360 answers
+    await begun.start("--concurrency", "8", *_MONEY, "0.04")
+    await begun.has_recorded(10)
+    redis.end_and_save()
+    await asyncio.sleep(2)
+    redis.start()
+    await begun.has_recorded(30)  # more than it had leased: it went on
+    redis.kill()
+    await asyncio.sleep(2)
+    redis.start()
+    assert await begun.ended() == 1
+    assert "run the same command again" in begun.error
+    assert billed(upstream) <= cap
+    assert len(recorded(begun.shard(1)) | recorded(begun.shard(2))) == len(upstream.asked)
+    assert await begun.done(*_MONEY, "0.04") == 3
+    assert 0.95 * cap <= billed(upstream) <= cap, "over both runs"
     assert max(upstream.asked.values()) == 1
-    for number in (1, 2):
-        assert recorded(begun.shard(number)), "both nodes had their part"
-    await same_as_alone(tmp_path, begun, upstream)
-
-
-@needs_ray
-def test_workers_on_a_cluster_keep_to_one_quota(tmp_path: Path, redis: RedisServer) -> None:
-    rows = lines(700)
-    asked = len({json.loads(line)["body"]["messages"][0]["content"] for line in rows.splitlines()})
-    limits = Limits(rpm=_RPM)
-    with (
-        Provider(SimulatorOptions(timing=Timing(ttft_s=0.02), limits=limits)) as provider,
-        RayCluster() as at,
-    ):
-        here = folder(tmp_path, provider, redis)
-        here.write("in.jsonl", rows)
-        done = here.batch(
-            "run", "in.jsonl", *_OUT, "--engine", "ray", "--ray-address", at.address, more=at.token
-        )
-        assert done.returncode == 0, done.stderr
-        calls = provider.calls
-    answered = sorted(call.at for call in calls if call.status == 200)
-    assert len(answered) == asked > _RPM
-    assert len(calls) - asked <= 8, "what two learners may meet together"
-    assert asked <= _RPM + (answered[-1] - answered[0]) * _RPM / 60 + 1
 
 
 @needs_ray
 @pytest.mark.anyio
 async def test_a_cluster_that_is_not_there_or_wants_a_token_is_one_line_that_says_what_to_do(
-    tmp_path: Path, redis: RedisServer, upstream: Upstream
+    tmp_path: Path, redis: RedisServer, upstream: Upstream, cluster: RayCluster
 ) -> None:
     questions(tmp_path / "in.jsonl", 10)
     nobody = Begun(tmp_path, upstream, redis)
@@ -323,16 +239,16 @@ async def test_a_cluster_that_is_not_there_or_wants_a_token_is_one_line_that_say
     assert "`ray start --head`" in nobody.error
     assert await nobody.done("--ray-address", "ray://127.0.0.1:10001") == 2
     assert "write auto, or HOST:PORT" in nobody.error
-    with RayCluster(nodes=1) as cluster:
-        for environment in (
-            {},
-            {"RAY_AUTH_MODE": "token"},
-            {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64},
-        ):
-            begun = Begun(tmp_path, upstream, redis, **environment)
-            assert await begun.done("--ray-address", cluster.address) == 1
-            assert "RAY_AUTH_MODE=token" in begun.error
-            assert len(begun.error.splitlines()) == 1
+    wrong: list[dict[str, str]] = [
+        {},
+        {"RAY_AUTH_MODE": "token"},
+        {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64},
+    ]
+    for environment in wrong:
+        begun = Begun(tmp_path, upstream, redis, environment=environment)
+        assert await begun.done("--ray-address", cluster.address) == 1
+        assert "RAY_AUTH_MODE=token" in begun.error
+        assert len(begun.error.splitlines()) == 1
     assert not upstream.asked
 
 
@@ -358,20 +274,11 @@ async def test_a_signal_ends_the_command_where_no_cluster_answers_and_where_no_w
         assert await begun.ended() == 130
         for each in opened:
             each.close()
-    with RayCluster(nodes=1, cpus=0) as cluster:
-        begun = Begun(tmp_path, upstream, redis, **cluster.token)
-        await begun.start("--ray-address", cluster.address)
-        await settled(lambda: cluster.drivers() == 2, within_s=120)  # the look at it, and the job
+    with RayCluster(nodes=1, cpus=0) as full:
+        begun = Begun(tmp_path, upstream, redis, environment=full.token)
+        await begun.start("--ray-address", full.address)
+        await settled(lambda: full.drivers() == 2, within_s=120)  # the look at it, and the job
         await asyncio.sleep(1)  # Ray takes SIGTERM when it joins; the command takes it back
         begun.signal(signal.SIGTERM)
         assert await begun.ended() == 130
     assert not upstream.asked
-
-
-def billed(upstream: Upstream) -> int:
-    """What the provider was asked for costs, in micro-dollars: one a token in, two a token out."""
-    total = 0
-    for body, count in upstream.asked.items():
-        usage = json.loads(upstream.reply(body)[1])["usage"]
-        total += count * (usage["prompt_tokens"] + 2 * usage["completion_tokens"])
-    return total

@@ -52,6 +52,7 @@ class RedisServer:
             )
         self._binary = str(binary)
         self._folder = tempfile.mkdtemp(prefix="stanchion-redis-")
+        self._saved = Path(self._folder) / "dump.rdb"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
@@ -70,6 +71,14 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+        self._saved.unlink(missing_ok=True)
+
+    def end_and_save(self) -> None:
+        """End it; what it knows is there again when it is started."""
+        assert self._process is not None
+        self.say(b"SHUTDOWN SAVE\r\n")
+        self._process.wait(10.0)
+        self._process = None
 
     def hang(self) -> None:
         assert self._process is not None

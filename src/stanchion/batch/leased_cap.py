@@ -4,6 +4,11 @@ A worker holds a slice in the job's purse (`stores/budgets.py`) before it may sp
 never pass the cap.  A slice that is used up is settled; one that is not, when the worker ends, or when it has nothing
 in flight and another could use what it holds.  What a worker had leased that died counts as spent until the job is
 run again: nobody knows which of its calls were billed.
+
+A store that comes back without the purse, or with less in it than was there, would give the money out once more: a
+worker that sees it leases nothing more, and its run ends after what is in flight, with an error.  The next run begins
+with what the journals say was spent.  Weakness: where a store came back with an older purse, a worker whose own leases
+are all in it sees nothing until another one has seen it.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ from stanchion.batch.lanes.lane import Item
 from stanchion.core.clock import Clock
 from stanchion.core.errors import StanchionError
 from stanchion.engine.model_facts import ModelFacts
-from stanchion.stores.budgets import Budgets, Charge, Hold, Lease, Settlement
+from stanchion.stores.budgets import Budgets, Charge, Hold, Lease, Reserved, Settlement
 from stanchion.stores.protocols import StoreLost
 
 _LEASE_S = (
@@ -42,6 +47,14 @@ class Purse(msgspec.Struct, frozen=True):
     name: str
     cap: int  # micro-dollars
     slice: int  # leased at once
+    born_at: float | None = None  # by the store's clock; another time: the store has forgotten it meanwhile
+
+
+async def opened(purse: Purse, store: Budgets) -> Purse:
+    """Have a purse in the store before anybody leases of it.  Raises StoreLost."""
+    nothing = Hold(purse.name, purse.cap, 0, 0, keep_s=_PURSE_S)
+    reserved = await store.reserve(f"{purse.name}/begin", [nothing], _LEASE_S)
+    return msgspec.structs.replace(purse, born_at=reserved.born_at[0])
 
 
 class LeasedCap(Cap):
@@ -64,7 +77,10 @@ class LeasedCap(Cap):
         self._settled = 0  # of `spent`
         self._lacking = 0  # what an item needs beyond what is left here
         self._asked = asyncio.Event()
-        self._over = False  # nobody holds anything, and what is left is not enough
+        self._over = (
+            False  # nobody holds anything, and what is left is not enough; or the store cannot be trusted
+        )
+        self.error: StanchionError | None = None  # why nothing more is leased, though there may be something
         self._unheard: list[str] = []  # holders of whom nobody knows whether they hold anything
 
     @property
@@ -91,13 +107,15 @@ class LeasedCap(Cap):
             self._asked.set()
 
     async def run(self) -> None:
-        """Lease what is needed, until cancelled.  Raises StanchionError where the store is lost for good."""
+        """Lease what is needed, until cancelled, or until the store is lost for good: then `error` says so."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._renew())
                 group.create_task(self._lease_more())
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from errors
+        except* StanchionError as errors:
+            first = errors.exceptions[0]
+            assert isinstance(first, StanchionError)  # noqa: S101 - the loops above have no groups of their own
+            self.error, self._over = first, True  # what is in flight ends, and is recorded
 
     async def _renew(self) -> None:
         """Hold what is leased; a lease that ran out all the same is settled by the truth, for an hour."""
@@ -136,10 +154,24 @@ class LeasedCap(Cap):
         self._unheard.append(holder)
         reserved = await self._ask(lambda: self._store.reserve(holder, [hold], _LEASE_S))
         self._unheard.remove(holder)
+        await self._check(reserved, amount - reserved.cut if reserved.granted else 0)
         if reserved.granted:
             self.most += amount - reserved.cut
             self._slices.append((holder, amount - reserved.cut))
         return reserved.granted
+
+    async def _check(self, reserved: Reserved, leased: int) -> None:
+        """See that the purse is the one that was opened, and lacks nothing.  Raises StanchionError."""
+        purse, spent, held = self._purse, reserved.spent[0], reserved.held[0]
+        own = self._settled + sum(amount for _, amount in self._slices) + leased
+        born = purse.born_at in (None, reserved.born_at[0])
+        if born and spent + held >= own:
+            return
+        await self._ask(lambda: self._store.spend([Charge(purse.name, purse.cap)]))  # nobody leases any more
+        raise StanchionError(
+            "the store of the job's money lost what it knew while the job ran, so nothing more is spent: "
+            "run the same command again, which goes on with what is left of the money"
+        )
 
     async def _wait_for_others(self, lacking: int) -> None:
         """What is left is not enough: give back what others may need, and see whether they give back something."""

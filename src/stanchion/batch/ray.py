@@ -36,6 +36,7 @@ from stanchion.batch.ray_worker import (
     ShardWorker,
     settings_digest,
     settled_digest,
+    with_money,
 )
 from stanchion.batch.shards import journal_folders, shard_folder, shards_kept, spent_micro_usd
 from stanchion.batch.wanted import Wanted, as_kept, write_whole
@@ -118,6 +119,7 @@ class RayRun:
             plan = await asyncio.to_thread(self._plan)
             if self.stopped:
                 return Ended(Facts(), self.stopped)
+            plan = await with_money(plan, self._loaded)
             asking = _Asking(plan)
             asking.start()
             while asking.is_alive():

@@ -19,13 +19,14 @@ import msgspec
 
 from stanchion.batch.job import Ended, Job
 from stanchion.batch.lanes.choice import LaneWish, lanes_of
-from stanchion.batch.leased_cap import LeasedCap, Purse
+from stanchion.batch.leased_cap import LeasedCap, Purse, opened
 from stanchion.batch.parts import Parts, model_of, parts_of
 from stanchion.batch.progress import Progress
 from stanchion.batch.run import Run
 from stanchion.batch.selection import SelectedSource, Selection
 from stanchion.batch.shards import shard_folder
 from stanchion.batch.wanted import Wanted, write_whole
+from stanchion.core.clock import Clock
 from stanchion.core.errors import SettingsError, StanchionError
 from stanchion.engine.config import Loaded, load
 from stanchion.engine.engine import Engine
@@ -34,12 +35,14 @@ from stanchion.engine.spread_outcome import SpreadOptions
 from stanchion.stores.journal.errors import JournalBusy
 from stanchion.stores.journal.lock import holder_of
 from stanchion.stores.opening import open_budgets
+from stanchion.stores.protocols import StoreLost
 
 STOP_FILE = "stop"  # in the job's folder: "stop" ends it after what is in flight, "now" at once
 PROGRESS_FILE = "progress.json"  # in a share's folder
 STARTS_FILE = "starts"  # there, too: a byte for each time that the share was begun in this run
 _STARTS_MOST = 20  # Ray starts a worker that died again and again: one that always dies has a reason
 _LOOK_S = 0.5  # seconds between two looks at the stop file, and two notes of how it stands
+_STORE_S = 10.0  # seconds that the store of the money may take when a job begins
 _DYING_S = 180.0  # seconds that the worker before may take to be gone; a lock on NFS outlives a lost machine
 
 
@@ -89,6 +92,24 @@ def settings_digest(loaded: Loaded) -> str:
 def settled_digest(parts: Parts) -> str:
     """Return what two processes that ask the same of each row have in common."""
     return hashlib.blake2b(parts.form.settled, digest_size=16).hexdigest()
+
+
+async def with_money(plan: Plan, loaded: Loaded) -> Plan:
+    """Put the job's money into the store that the workers share.  Raises StanchionError."""
+    if plan.purse is None:
+        return plan
+    clock = Clock()
+    store = open_budgets(money_store(loaded), clock)
+    try:
+        with clock.timeout_at(clock.now() + _STORE_S):
+            purse = await opened(plan.purse, store)
+    except (StoreLost, TimeoutError) as error:
+        raise StanchionError(
+            "the store of the job's money gives no answer: start it, and run the same command again"
+        ) from error
+    finally:
+        await store.aclose()
+    return msgspec.structs.replace(plan, purse=purse)
 
 
 def run_shard(plan: Plan, number: int) -> ShardEnd:
@@ -161,6 +182,8 @@ async def _run(plan: Plan, number: int, loaded: Loaded, parts: Parts) -> ShardEn
             if cap is not None:
                 await cap.aclose()
         _note(folder, progress)
+    if cap is not None and cap.error is not None and (ended.stopped or ended.undone):
+        raise cap.error
     return ShardEnd(number, ended.stopped, ended.undone)
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-import pytest
-
 from stanchion.batch.answers import Answer
 from stanchion.batch.lanes.lane import Item
-from stanchion.batch.leased_cap import LeasedCap, Purse
+from stanchion.batch.leased_cap import LeasedCap, Purse, opened
 from stanchion.core.clock import Clock
-from stanchion.core.errors import StanchionError
 from stanchion.stores.budgets import Hold, Reserved
 from stanchion.stores.memory_budgets import MemoryBudgets
 from stanchion.stores.protocols import StoreLost
@@ -29,9 +27,11 @@ def loop_time() -> float:
 
 
 @asynccontextmanager
-async def worker(store: MemoryBudgets, *, dies: bool = False) -> AsyncGenerator[LeasedCap]:
+async def worker(
+    store: MemoryBudgets, *, dies: bool = False, purse: Purse = PURSE
+) -> AsyncGenerator[LeasedCap]:
     """A worker's cap; one that dies gives nothing back."""
-    cap = LeasedCap(PURSE, store, Clock(), facts)
+    cap = LeasedCap(purse, store, Clock(), facts)
     async with asyncio.TaskGroup() as group:
         leasing = group.create_task(cap.run())
         try:
@@ -140,7 +140,65 @@ async def test_a_store_that_is_lost_ends_the_work_after_five_minutes_and_nothing
     assert cap.waits
     await asyncio.sleep(290.0)
     assert not leasing.done()
-    with pytest.raises(StanchionError, match="start it again"):
-        await leasing
+    await leasing
+    assert "start it again" in str(cap.error)
+    assert not cap.waits
     assert loop_time() <= 310.0
     assert cap.spent == cap.held == 0
+
+
+class Restored(MemoryBudgets):
+    """A store that can be brought back to what it was."""
+
+    def keep(self) -> None:
+        self._kept = copy.deepcopy(self._purses)
+
+    def restore(self) -> None:
+        self._purses = self._kept
+
+
+@virtual_time
+async def test_a_store_that_forgot_the_money_gives_none_of_it_out_again() -> None:
+    store = Restored(loop_time)
+    store.keep()
+    await asyncio.sleep(1.0)
+    purse = await opened(PURSE, store)
+    async with worker(store, purse=purse) as one, worker(store, purse=purse) as two:
+        await ask(one, random.Random(1), number=1, rows=100)
+        most = one.most
+        await asyncio.sleep(1.0)
+        store.restore()
+        assert await ask(two, random.Random(2), number=2, rows=10_000) == 0
+        assert two.spent == two.most == 0
+        assert await ask(one, random.Random(3), number=3, rows=10_000) > 0, "what it has leased is its own"
+        assert one.spent <= most
+        for each in (one, two):
+            assert "run the same command again" in str(each.error)
+
+
+@virtual_time
+async def test_a_store_that_came_back_with_an_older_purse_is_found_out_by_whoever_had_leased_more() -> None:
+    store = Restored(loop_time)
+    purse = await opened(PURSE, store)
+    async with worker(store, purse=purse) as one, worker(store, purse=purse) as two:
+        await ask(two, random.Random(2), number=2, rows=5)
+        store.keep()
+        await ask(one, random.Random(1), number=1, rows=100)
+        most = one.most
+        store.restore()
+        await ask(one, random.Random(3), number=3, rows=10_000)
+        assert one.spent <= most
+        assert "run the same command again" in str(one.error)
+        leased = two.most
+        await ask(two, random.Random(4), number=4, rows=10_000)
+        assert two.spent <= leased, "nobody leases after that"
+
+
+@virtual_time
+async def test_a_purse_that_nobody_forgot_is_used_wholly() -> None:
+    store = MemoryBudgets(loop_time)
+    await asyncio.sleep(10.0)
+    async with worker(store, purse=await opened(PURSE, store)) as cap:
+        await ask(cap, random.Random(1), number=1, rows=10_000)
+        assert cap.error is None
+        assert 0.98 * MOST <= cap.spent <= MOST
