@@ -1,6 +1,6 @@
 """A breaker per endpoint: one that fails again and again is left alone, then asked once.
 
-Before: refuses while it rests.  At the end: tells the breaker how it went.  Holds the probe.
+Before: refuses while it rests, and sends back to the line where it was told to wait.  At the end: tells the breaker how it went.  Holds the probe.
 Stands on top of the endpoint; tells the balancer through `ready_in`.
 """
 
@@ -64,6 +64,10 @@ class Health:
         entered_at = now()
         ticket = self._breaker.enter(entered_at)
         if ticket is None:
+            if (
+                not self.resting
+            ):  # told so after this call was handed here: it is no failure, and the line waits
+                raise NotYet(self._breaker.ready_in(entered_at))
             raise Unavailable(f"{self._endpoint} is resting after failures")
         self.in_flight += 1
         try:
