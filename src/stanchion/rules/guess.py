@@ -2,7 +2,9 @@
 
 A refusal among many answers is no news of a limit: providers shed load at random, and who went slower each time would
 crawl.  So refusals are weighed against answers: each answer makes up for a part of a refusal, and the guess is made,
-or made smaller, when four are left over.  A limit that was passed by far leaves them over at once.
+or made smaller, when four are left over.  A limit that was passed by far leaves them over at once.  Where few
+calls a second are let in, fewer are enough, down to one: a guess that was made in vain has grown back there before the
+next refusal comes, and a small limit would be passed too often.
 
 **Does it depend on the rate?**  After each step down the calls that follow are counted.  If as large a part of them is
 refused as before, the rate was not the reason: the guess is what it was, and that share is made up for from then on.
@@ -25,6 +27,7 @@ _FIRST_PER_S, _LEAST_PER_S = 1.0, 1 / 60  # the first guess is not smaller, and 
 _LESS = 0.9  # of what was let in
 _STEPS = (0.7, 0.5)  # times the guess at least: a step down, and one that follows before the first was judged
 _TAKEN, _TAKEN_MET = 1.0, 2.0  # refusals taken for granted at first, and after a step where one was enough
+_ENOUGH_S = 0.2  # of the calls let in: so many refusals are enough, from one to ENOUGH
 _SURE = 2.0  # answers taken for granted when a share of refusals is reckoned
 _SHARE_MOST = 0.25  # more was never chance
 _SHARE_RIGHT = 0.05  # what is refused after a step that was right: more, and the step was too small
@@ -40,7 +43,8 @@ _NEAR = 0.97  # of the rate before the step: it grows no nearer until enough wer
 _QUIET_S, _QUIET_CALLS = 15.0, 150.0  # after twice so long and so many without a step down twice as much
 _QUIET_MOST = 5.0  # times as much
 _IDLE = 2.0  # times what is let in: a guess that nothing waits for does not grow
-_SLICE_S, _SLICE_LEAST_S = 1.0, 0.25
+_SLICE_S, _SLICE_LEAST_S = 1.0, 0.25  # the latter where a slice has _SLICE_CALLS already
+_SLICE_CALLS = 4.0
 
 
 class Guess:
@@ -93,8 +97,10 @@ class Guess:
             return False
         self._refused += 1.0
         self._weight += 1.0
-        alone = self.gauge is not None and not self._before and self._chance < _SHARE_NONE
-        if self._weight < (1.0 if alone else ENOUGH):
+        by_chance = self._chance >= _SHARE_NONE
+        alone = self.gauge is not None and not self._before and not by_chance
+        few = 1.0 if alone else max(1.0, self._rate(now) * _ENOUGH_S)
+        if self._weight < (ENOUGH if by_chance else min(few, ENOUGH)):
             return False
         share = self._refused / (self._let_in + self._refused + _SURE)
         gauge = self.gauge
@@ -143,4 +149,5 @@ class Guess:
 
     def _rate(self, now: float) -> float:
         """Say how many a second were let in lately."""
-        return max(self._per_s, self._slice / max(_SLICE_LEAST_S, now - self._slice_at))
+        least_s = _SLICE_LEAST_S if self._slice >= _SLICE_CALLS else _SLICE_S
+        return max(self._per_s, self._slice / max(least_s, now - self._slice_at))

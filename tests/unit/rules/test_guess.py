@@ -107,3 +107,11 @@ def test_a_guess_stays_above_one_a_minute(answers: list[bool]) -> None:
         else:
             guess.refused(number, number)
         assert guess.gauge is None or guess.gauge.limit >= 1 / 60
+
+
+def test_where_few_are_let_in_one_refusal_is_enough_and_where_many_are_it_is_not() -> None:
+    for per_s, enough in ((2.0, True), (100.0, False)):
+        guess = Guess(0.0)
+        now = let_in(guess, 0.0, 30.0, per_s)
+        assert guess.refused(now, now) is enough
+        assert enough is (guess.gauge is not None and limit(guess) <= per_s)
