@@ -1,4 +1,4 @@
-"""A real Redis with budgets that is killed, revived empty, or hung: the cap holds, and what was spent is known again."""
+"""A real Redis or PostgreSQL with budgets that is killed, revived empty, or hung: the cap holds, and what was spent is known again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stanchion.core.clock import Clock
 from stanchion.stores.budgets import Charge, Hold, Settlement
 from stanchion.stores.leased_budgets import LeasedBudgets, LeasedBudgetsOptions
 from stanchion.stores.opening import open_budgets
-from tests.contract.servers import RedisServer, at_hand
+from tests.contract.servers import PostgresServer, RedisServer, at_hand
 from tests.contract.waiting import until
 
 pytestmark = pytest.mark.timeout(120)
@@ -20,7 +20,7 @@ QUICK = LeasedBudgetsOptions(timeout_s=0.25, beat_s=0.05, dead_s=60.0)
 
 
 class Replica:
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, options: LeasedBudgetsOptions = QUICK) -> None:
         clock = Clock()
         self.told = list[str]()
         self.budgets = LeasedBudgets(
@@ -28,7 +28,7 @@ class Replica:
             name,
             "g",
             clock=clock,
-            options=QUICK,
+            options=options,
             on_lost=lambda: self.told.append("lost"),
             on_back=lambda: self.told.append("back"),
         )
@@ -99,3 +99,25 @@ async def test_a_redis_that_hangs_is_lost_and_what_it_did_unheard_is_given_back(
     await until(lambda lost: not lost, a.lost_after_a_check)
     sums = (await a.budgets.spent(["p"]))[0]
     assert (sums.spent, sums.held) == (a.spent + b.spent, 0)
+
+
+@pytest.mark.parametrize("kind", [RedisServer, PostgresServer])
+async def test_a_server_that_dies_before_the_replicas_have_beaten_leaves_each_a_tenth(
+    kind: type[RedisServer] | type[PostgresServer],
+) -> None:
+    """As when many processes start together, and the server goes down in that moment."""
+    with at_hand(kind) as server:
+        replicas: list[Replica] = []
+        for name in "abc":
+            replicas.append(Replica(server.url, name, LeasedBudgetsOptions(timeout_s=2.0)))
+            await replicas[-1].budgets.check()  # it is the only one, as far as the server knows
+        await replicas[0].spend(1)
+        server.kill()
+        for each in replicas:
+            await each.spend(CAP // 10)
+        try:
+            assert [each.told for each in replicas] == [["lost"]] * 3
+            assert 0 < sum(each.spent for each in replicas) <= CAP * 3 // 10
+        finally:
+            for each in replicas:
+                await each.budgets.aclose()

@@ -56,7 +56,7 @@ class CommonBudgets:
                 f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}",
                 _GROUP,
                 clock=clock,
-                options=LeasedBudgetsOptions(share=settings.budget.lost == "share"),
+                options=_options(settings),
                 on_lost=self._on_lost,
                 on_back=self._on_back,
             )
@@ -67,7 +67,7 @@ class CommonBudgets:
     def policy(self, settings: Settings, catalog: Catalog, book: PriceBook, later: Later) -> Budget:
         """Make the policy of these settings."""
         if self._leased is not None:
-            self._leased.options = LeasedBudgetsOptions(share=settings.budget.lost == "share")
+            self._leased.options = _options(settings)
         prices = Prices(catalog, book)
         return Budget(
             [Account(name, each) for name, each in settings.budgets.items()],
@@ -105,6 +105,12 @@ class CommonBudgets:
     def _on_back(self) -> None:
         self._lost.set(0)
         log_event(log, logging.WARNING, "budgets.store_back", store=shown(self._url))
+
+
+def _options(settings: Settings) -> LeasedBudgetsOptions:
+    return LeasedBudgetsOptions(
+        share=settings.budget.lost == "share", replicas_least=settings.stores.replicas_least
+    )
 
 
 class Prices:

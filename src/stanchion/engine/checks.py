@@ -37,6 +37,7 @@ _MAY_BE_ZERO = frozenset(
         "balance.wait_most_s",
         "line.batch_wait_most_s",
         "line.open_most",
+        "stores.replicas_least",
         "line.caller_open_most",
         "idempotency.life_s",
         "pricing.unknown_input",

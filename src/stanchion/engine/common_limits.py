@@ -17,7 +17,7 @@ from stanchion.observe.metrics import Metrics
 from stanchion.policies.rate_limit import SharedLimits
 from stanchion.stores.admission import Admissions
 from stanchion.stores.budgets import Budgets
-from stanchion.stores.leased import LeasedLimits
+from stanchion.stores.leased import LeasedLimits, LeasedOptions
 from stanchion.stores.leased_admission import LeasedAdmissions
 from stanchion.stores.leased_budgets import LeasedBudgets
 from stanchion.stores.memory import MemoryLimits
@@ -33,7 +33,7 @@ _WAITING_MOST = 20_000  # changes; more are dropped: the next answer's headers t
 class CommonLimits:
     """The limits of one engine's processes.  `run` is a task of the engine."""
 
-    def __init__(self, url: str, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, url: str, clock: Clock, metrics: Metrics, *, replicas_least: int = 0) -> None:
         """Open the store at `url`; raises SettingsError, which shows no password."""
         self.url = url
         self._lost = metrics.limits_store_lost.of()
@@ -46,6 +46,7 @@ class CommonLimits:
             f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}",
             _GROUP,
             clock=clock,
+            options=LeasedOptions(replicas_least=replicas_least),
             on_lost=self._on_lost,
             on_back=self._on_back,
         )

@@ -94,7 +94,12 @@ class Engine:
                 self._shared, booked=books.accounts, refuses=books.prices.refuses
             )
             if settings.stores.limits != "memory":
-                self._common = CommonLimits(settings.stores.limits, self.clock, self.metrics)
+                self._common = CommonLimits(
+                    settings.stores.limits,
+                    self.clock,
+                    self.metrics,
+                    replicas_least=settings.stores.replicas_least,
+                )
                 self._shared = msgspec.structs.replace(self._shared, limits=self._common.shared)
                 await self._common.begin()
                 self.spawn(self._common.run())

@@ -156,6 +156,8 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     cache: list[str] = []  # where answers are kept beyond memory, the nearest first: a file, a server
     limits: str = "memory"  # where the processes that use the same keys keep the provider's limits together
     budgets: str = ""  # where money is kept together; "" is a file in `directory` for a process that serves
+    # processes that share limits and budgets, at least: a store that is lost is divided by no fewer; 0 is not known
+    replicas_least: int = 0
     directory: str = ""  # of files that are kept; "" is $XDG_STATE_HOME/stanchion
 
 

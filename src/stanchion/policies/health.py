@@ -1,6 +1,6 @@
 """A breaker per endpoint: one that fails again and again is left alone, then asked once.
 
-Before: refuses while it rests.  At the end: tells the breaker how it went.  Holds the probe.
+Before: refuses while it rests, and sends back to the line where it was told to wait.  At the end: tells the breaker how it went.  Holds the probe.
 Stands on top of the endpoint; tells the balancer through `ready_in`.
 """
 
@@ -61,29 +61,34 @@ class Health:
     async def __call__(self, call: Call, service: Service, /) -> Reply:
         """Pass the call on, or raise Unavailable.  Cancel: the probe is given back."""
         now = self._clock.now
-        ticket = self._breaker.enter(now())
+        entered_at = now()
+        ticket = self._breaker.enter(entered_at)
         if ticket is None:
+            if (
+                not self.resting
+            ):  # told so after this call was handed here: it is no failure, and the line waits
+                raise NotYet(self._breaker.ready_in(entered_at))
             raise Unavailable(f"{self._endpoint} is resting after failures")
         self.in_flight += 1
         try:
             reply = await service(call)
         except BaseException as error:
-            self._left(ticket, End.FAILED, error)
+            self._left(ticket, entered_at, End.FAILED, error)
             raise
-        return reply.on_end(partial(self._left, ticket))
+        return reply.on_end(partial(self._left, ticket, entered_at))
 
-    def _left(self, ticket: int, end: End, error: BaseException | None) -> None:
+    def _left(self, ticket: int, entered_at: float, end: End, error: BaseException | None) -> None:
         self.in_flight -= 1
         now = self._clock.now()
         breaker = self._breaker
         if isinstance(error, UpstreamError):
             self.last_failure = error.code or type(error).__name__
         if end is End.COMPLETED:
-            breaker.left_well(now)
+            breaker.left_well(now, entered_at)
         elif not isinstance(error, UpstreamError):
             breaker.left_unknown(ticket)  # the caller left, or its time was over: proves nothing
         elif error.retry_after_s is not None and error.retryable and isinstance(error, Refused):
-            breaker.told(now, error.retry_after_s)
+            breaker.told(now, entered_at, error.retry_after_s)
             breaker.left_unknown(ticket)  # busy is not broken
         elif error.permanent and self._keyed:
             breaker.left_unknown(ticket)  # the endpoint is well; its key rests until it is known again

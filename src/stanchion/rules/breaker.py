@@ -4,7 +4,8 @@
     HALF-OPEN --(the probe succeeds)--> CLOSED        HALF-OPEN --(the probe fails)--> OPEN, resting longer
 
 The rest doubles with each failed probe up to a bound.  Source of the states: Nygard, "Release It!".
-A provider that names a time (`retry-after`) makes the endpoint rest that long in any state.
+A provider that names a time (`retry-after`) makes the endpoint rest that long in any state, if it means all calls and
+not one (`rules/told.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import enum
 import math
 
 import msgspec
+
+from stanchion.rules.told import Told
 
 
 class State(enum.Enum):
@@ -35,26 +38,26 @@ class BreakerOptions(msgspec.Struct, frozen=True):
 class Breaker:
     """The state of one endpoint.  Knows no clock: every method takes `now` in seconds."""
 
-    __slots__ = ("_failed", "_last", "_options", "_probe", "_rest_s", "_told_until", "_until", "state")
+    __slots__ = ("_failed", "_last", "_options", "_probe", "_rest_s", "_told", "_until", "state")
 
     def __init__(self, options: BreakerOptions) -> None:
         self._options = options
         self.state = State.CLOSED
         self._failed = 0  # in a row
         self._until = 0.0  # the rest is over
-        self._told_until = 0.0  # the provider's own time is over
+        self._told = Told()  # the provider's own time
         self._rest_s = options.rest_s
         self._probe = 0  # the ticket of the probe that is out
         self._last = 0  # the last ticket of a probe
 
     def ready_in(self, now: float) -> float:
         """Say in how many seconds a call may pass; `inf` while a probe is out."""
-        told = self._told_until - now
+        told = self._told.wait_s(now)
         if self.state is State.CLOSED:
-            return max(0.0, told)
+            return told
         if self._probe:
             return math.inf
-        return max(0.0, self._until - now, told)
+        return max(self._until - now, told)
 
     def enter(self, now: float) -> int | None:
         """Let a call pass with a ticket, or not: None.  A call that passes is followed by exactly one `left_*`.
@@ -69,9 +72,10 @@ class Breaker:
         self._last = self._probe = self._last + 1
         return self._probe
 
-    def left_well(self, now: float) -> None:
-        """Note that a call succeeded."""
+    def left_well(self, now: float, entered_at: float = -math.inf) -> None:
+        """Note that a call succeeded; -inf where it is not known when it entered."""
         del now  # a success closes whenever it comes
+        self._told.let_in(entered_at)
         self._failed = 0
         self._probe = 0
         self.state = State.CLOSED
@@ -97,6 +101,6 @@ class Breaker:
         self.state = State.OPEN
         self._until = now + self._rest_s
 
-    def told(self, now: float, retry_after_s: float) -> None:
-        """Note that the provider named a time."""
-        self._told_until = max(self._told_until, now + min(retry_after_s, self._options.told_most_s))
+    def told(self, now: float, entered_at: float, retry_after_s: float) -> None:
+        """Note that the provider named a time when it refused a call that entered at `entered_at`."""
+        self._told.refused(now, entered_at, min(retry_after_s, self._options.told_most_s))

@@ -71,7 +71,7 @@ class Calm:
     def begin(self, now: float) -> None:
         """Begin a calm, if all limits are far."""
         mirror = self._mirror
-        if not mirror.plain:
+        if not mirror.plain or mirror.held(now):
             return
         requests = tokens = math.inf
         for gauge in mirror.gauges:
@@ -87,7 +87,7 @@ class Calm:
 
     def end(self, now: float) -> None:
         """Book what was taken."""
-        self._mirror.let_in(int(self._requests))
+        self._mirror.let_in(now, int(self._requests))
         for gauge in self._mirror.gauges:
             gauge.began(self.open)
             gauge.book(now, self._requests if gauge.kind == "requests" else self._tokens)

@@ -5,12 +5,13 @@ a `Gauge` of its own.  A call is booked on all of them before it is sent (tokens
 its answer used is booked at its end, and the headers of each answer set the mirror right.
 
 Before the first answer about four calls pass at once, then four a second, twice as many every second.  An endpoint
-that never says a word of limits has none, until it refuses: then a rate is guessed from what it let in lately, made
-smaller at each refusal and tried upwards again by a hundredth a second.
+that never says a word of limits has none, until it refuses more than now and then: then a rate is guessed
+(`rules/guess.py`).  A time to wait that it names is kept by all if it is meant for all (`rules/told.py`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -19,7 +20,9 @@ from stanchion.core.rates import Kind, Level, Rate, RateRefusal
 from stanchion.rules.burst import FIRST_S
 from stanchion.rules.ceilings import NO_CEILINGS, Ceilings
 from stanchion.rules.gauge import Gauge, Mark, News
+from stanchion.rules.guess import Guess
 from stanchion.rules.limit_window import infer_window
+from stanchion.rules.told import Told
 from stanchion.rules.window_log import WindowLog
 
 _MINUTE_S = 60.0
@@ -28,9 +31,7 @@ _WORDS_MORE = 1.1
 _START_CALLS = 4
 _START_PER_S = 4.0
 _START_ENOUGH = 1000.0  # let in at so many a second without a word of a limit: there is none
-_LESS, _MUCH_LESS, _SOON_S = 0.9, 0.7, 10.0  # of a guessed rate after a refusal; after one more so soon
-_MORE = 0.01  # of a guessed rate, a second
-_LEAST_PER_S = 1 / 60  # a guess is never smaller
+_ROOM = 0.05  # of a limit, and more: so much is left that it was not what refused
 _UNIT_NAMES = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}
 
 
@@ -70,10 +71,8 @@ class Mirror:
         self._words: dict[
             tuple[Kind, float], float
         ] = {}  # limits that no header tells, and their last refusal
-        self._let_in = 0  # calls, since the guess was last made smaller
-        self._guess: Gauge | None = None
-        self._cut_at = now  # when the guess was last made smaller
-        self._grown_at = now
+        self._guess = Guess(now)
+        self._said = Told()  # how long to wait, where no limit was named
         self.gauges += [
             Gauge(
                 *each,
@@ -84,8 +83,7 @@ class Mirror:
             for each in starts.all()
         ]
         if careful and not starts.all():
-            self._start = Gauge("requests", 1.0, _START_PER_S, now=now, log=self._history["requests"])
-            self.gauges.append(self._start)
+            self._careful(now)
         self._noted()
 
     @property
@@ -99,9 +97,13 @@ class Mirror:
         return (
             self._news is None
             and self._start is None
-            and self._guess is None
+            and self._guess.gauge is None
             and not any(gauge.sliding for gauge in self.gauges)
         )
+
+    def held(self, now: float) -> bool:
+        """Say whether the provider asked all to wait, and named no limit."""
+        return self._said.wait_s(now) > 0
 
     def too_large(self, charge: int) -> Gauge | None:
         """Return the limit that a call of this charge can never keep."""
@@ -115,7 +117,7 @@ class Mirror:
         """Say in how many seconds a call of this charge may be sent."""
         if self._start is not None:  # answers may take long: silence is no reason to go on so slowly
             self._start.limit = max(self._start.limit, _START_PER_S * 2.0 ** min(now - self._born_at, 10.0))
-        wait = 0.0
+        wait = self._said.wait_s(now)
         for gauge in self.gauges:
             each = gauge.wait_s(now, 1 if gauge.kind == "requests" else charge)
             if each > wait:
@@ -150,20 +152,22 @@ class Mirror:
         if ticket.answered:
             return
         ticket.answered = True
-        self._let_in += 1
+        self._guess.let_in(now, ticket.at)
+        self._said.let_in(ticket.at)
         if self._words:
             self._try_words(now)
         if self._start is not None:
             self._begin(self._start, rates)
         for mark in ticket.marks:
             mark.gauge.accepted(mark)
-            if mark.edge and mark.gauge is self._guess:
-                self._grow(mark.gauge, now)
+            if mark.edge and mark.gauge is self._guess.gauge:
+                self._guess.grow(now)
         self._heard(now, ticket, rates)
 
-    def let_in(self, calls: int) -> None:
+    def let_in(self, now: float, calls: int) -> None:
         """So many calls were let in that were counted together."""
-        self._let_in += calls
+        self._guess.let_in(now, now, calls)
+        self._said.let_in(-math.inf, calls)
 
     def ended(self, now: float, ticket: Ticket, output: int) -> None:
         """The answer is at its end and had so many tokens."""
@@ -183,8 +187,11 @@ class Mirror:
         words: RateRefusal | None,
         rates: Sequence[Rate],
         wait_s: float | None,
-    ) -> None:
-        """A 429 came, which costs nothing: what its words and headers said, and how long to wait."""
+    ) -> bool:
+        """A 429 came, which costs nothing: what its words and headers said, and how long to wait.
+
+        Says whether it is known now which limit refused, and so when it will not.
+        """
         self.unsent(ticket)
         if self._start is not None and (rates or words is not None):
             self._begin(self._start, rates, told=True)
@@ -193,13 +200,23 @@ class Mirror:
             if gauge not in self._told.values():
                 self._words[words.kind, words.window_s] = now
             gauge.refused(now, ticket.at, _mark(ticket, gauge), words, wait_s or 0.0)
-            return
+            return True
         self._heard(now, ticket, rates)
-        if not rates:
-            self._refused_in_silence(now, ticket)
+        known = any(rate.remaining <= _ROOM * rate.limit for rate in rates)
+        met = not rates and self._guess.refused(now, ticket.at)
+        guess = self._guess.gauge
+        if guess is not None and guess not in self.gauges:
+            if self._start is not None:
+                self._begin(self._start, (), told=True)
+            self.gauges.append(guess)
+        if not known:
+            self._said.refused(now, ticket.at, wait_s or 0.0, for_all=met)
+            if guess is None and not rates and self.held(now):
+                self._careful(now + self._said.wait_s(now))  # all who wait would be sent in one moment
         for gauge in self.gauges:
             if gauge.kind == "requests":
-                gauge.hold(now, wait_s or 0.0, _mark(ticket, gauge))
+                gauge.hold(now, (wait_s or 0.0) if known else 0.0, _mark(ticket, gauge))
+        return known
 
     def text(self, now: float) -> str:
         """Say what is left: "requests 480/500 a minute, tokens 20000/30000 a minute"."""
@@ -234,34 +251,20 @@ class Mirror:
                     if (gauge.kind, gauge.window_s, gauge.ours) == (kind, window_s, False):
                         gauge.limit *= _WORDS_MORE
 
+    def _careful(self, now: float) -> None:
+        """Let few calls pass from then on, until an answer says more."""
+        if self._start is not None:
+            self.gauges.remove(self._start)
+        self._born_at = now
+        self._start = Gauge("requests", 1.0, _START_PER_S, now=now, log=self._history["requests"])
+        self.gauges.append(self._start)
+
     def _begin(self, start: Gauge, rates: Sequence[Rate], *, told: bool = False) -> None:
         """Something answered: the start is over, or nearly."""
         start.limit += _START_PER_S
         if rates or told or start.limit >= _START_ENOUGH:
             self.gauges.remove(start)
             self._start = None
-
-    def _refused_in_silence(self, now: float, ticket: Ticket) -> None:
-        """It refused and told nothing: guess its rate."""
-        guess = self._guess
-        let_in_per_s = self._let_in / max(1.0, now - self._cut_at)
-        if guess is None:
-            if self._start is not None:
-                self._begin(self._start, (), told=True)
-            per_s = max(_LEAST_PER_S, let_in_per_s * _LESS)
-            self._guess = guess = Gauge("requests", 1.0, per_s, now=now, first_s=0.0)
-            self.gauges.append(guess)
-        elif ticket.at > self._cut_at:  # refusals come in bunches: those of calls sent before say nothing new
-            less = _MUCH_LESS if now - self._cut_at < _SOON_S else _LESS
-            guess.limit = max(_LEAST_PER_S, guess.limit * less)
-        else:
-            return
-        self._cut_at = self._grown_at = now
-        self._let_in = 0
-
-    def _grow(self, guess: Gauge, now: float) -> None:
-        guess.limit *= 1.0 + _MORE * min(1.0, now - self._grown_at)
-        self._grown_at = now
 
     def _gauge(self, kind: Kind, window_s: float, limit: float, now: float) -> Gauge:
         """Return the gauge of that limit, with its size as it is now."""

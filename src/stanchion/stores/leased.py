@@ -23,6 +23,7 @@ import msgspec
 from stanchion.core.clock import Clock
 from stanchion.stores.memory import MemoryLimits
 from stanchion.stores.protocols import Change, Limits, Slot, StoreLost, Take, Taken
+from stanchion.stores.replicas import Replicas
 
 T = TypeVar("T")
 _LOCAL_S = float(2**33)  # taken off `Taken.at` of the local clock, so that it is below 0 and known again
@@ -41,7 +42,7 @@ class LeasedOptions(msgspec.Struct, frozen=True):
     timeout_s: float = 0.25  # seconds; longer is lost
     beat_s: float = 1.0  # seconds
     dead_s: float = 5.0  # seconds without a beat after which a replica no longer counts
-    replicas_least: int = 1  # replicas to reckon with before the first beat, and never fewer
+    replicas_least: int = 0  # replicas to reckon with before the first beat, and never fewer; 0: not known
 
 
 class LeasedLimits:
@@ -68,9 +69,13 @@ class LeasedLimits:
         self._on_lost = on_lost
         self._on_back = on_back
         self.lost = False
-        self.replicas = max(1, self._options.replicas_least)
-        self._fewer_from = 0.0  # before it fewer replicas are not believed: they may not have beaten yet
+        self._replicas = Replicas(self._options.replicas_least, 0.0)
         self._owed: deque[tuple[Sequence[str], str]] = deque(maxlen=_OWED_MOST)
+
+    @property
+    def replicas(self) -> int:
+        """Say by how many the limits are divided while the store is lost."""
+        return self._replicas.count
 
     async def take(self, takes: Sequence[Take], slots: Sequence[Slot], holder: str) -> Taken:
         """Take from the store, or from this replica's share of it.  Never raises StoreLost."""
@@ -140,10 +145,7 @@ class LeasedLimits:
         except (StoreLost, TimeoutError):
             self._lose()
             return
-        now = self._clock.now()
-        alive = max(alive, self._options.replicas_least)
-        if alive >= self.replicas or now >= self._fewer_from:
-            self.replicas = alive
+        self._replicas.heard(self._clock.now(), alive, self._options.replicas_least)
 
     async def aclose(self) -> None:
         await self._remote.aclose()
@@ -171,7 +173,7 @@ class LeasedLimits:
         await (
             self._repay()
         )  # what calls that ended meanwhile owe.  From here on nothing is waited for: none is missed
-        self._fewer_from = self._clock.now() + self._options.dead_s
+        self._replicas.came_back(self._clock.now(), self._options.dead_s)
         self.lost = False
         self._on_back()
 

@@ -8,7 +8,11 @@ without a bound.  Or, if that is asked for, nothing is spent until the store is 
 A store that comes back is told first what was known of each purse, then what calls cost meanwhile and what they hold:
 one that came back empty knows again what was spent.  The same where a purse says that it is new and should not be.
 
-Its weakness: a replica that starts while the store is away knows nothing of what was spent before.
+In its first second with the store a replica may be the only one that has beaten: where nobody told how many there are,
+it reckons with ten until then.
+
+Its weakness: a replica that starts while the store is away knows nothing of what was spent before, and if there are more
+than ten of those and nobody said so, they may pass the cap.
 """
 
 from __future__ import annotations
@@ -24,11 +28,13 @@ from stanchion.core.clock import Clock
 from stanchion.stores.budgets import Budgets, Charge, Hold, Lease, Reserved, Settlement, Sums
 from stanchion.stores.memory_budgets import MemoryBudgets
 from stanchion.stores.protocols import StoreLost
+from stanchion.stores.replicas import Replicas
 
 T = TypeVar("T")
 _KNOWN_MOST = 10_000  # purses that are remembered, those that were asked for last
 _OWED_MOST = 100_000  # settlements that wait for the store; the leases of others run out there
 _TOGETHER_MOST = 200
+_UNKNOWN = 10  # replicas, until they had time to beat: a tenth may be spent by each
 _ANY = 2**52  # more than any cap: what is held already is held again
 
 
@@ -42,7 +48,7 @@ class LeasedBudgetsOptions(msgspec.Struct, frozen=True):
     timeout_s: float = 2.0  # seconds; longer is lost
     beat_s: float = 1.0  # seconds
     dead_s: float = 5.0  # seconds without a beat after which a replica no longer counts
-    replicas_least: int = 1  # replicas to reckon with before the first beat, and never fewer
+    replicas_least: int = 0  # replicas to reckon with before the first beat, and never fewer; 0: not known
     share: bool = True  # False: nothing is spent while the store is lost
 
 
@@ -75,12 +81,17 @@ class LeasedBudgets:
         self._on_lost = on_lost
         self._on_back = on_back
         self.lost = False
-        self.replicas = max(1, self.options.replicas_least)
+        self._replicas = Replicas(self.options.replicas_least or _UNKNOWN, self.options.beat_s)
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._owed: deque[Settlement] = deque(maxlen=_OWED_MOST)
         self._local = MemoryBudgets(clock.reading)
         self._here: dict[str, list[Hold]] = {}  # by holder: what it holds of this replica's share
         self._spent_here: dict[str, int] = {}  # by purse, and the store was not told
+
+    @property
+    def replicas(self) -> int:
+        """Say by how many what is left is divided while the store is lost."""
+        return max(self._replicas.count, self.options.replicas_least)
 
     async def reserve(self, holder: str, holds: Sequence[Hold], ttl_s: float) -> Reserved:
         """Hold in the store, or of this replica's share.  Raises StoreLost where no share may be spent."""
@@ -184,7 +195,7 @@ class LeasedBudgets:
         except (StoreLost, TimeoutError):
             self._lose()
             return
-        self.replicas = max(alive, self.options.replicas_least)
+        self._replicas.heard(self._clock.now(), alive, self.options.replicas_least)
 
     async def aclose(self) -> None:
         await self._remote.aclose()
@@ -253,6 +264,7 @@ class LeasedBudgets:
                 known_now = self._known[purse]
                 known_now.spent, known_now.left = sums.spent, known_now.cap - sums.spent - sums.held
         self._local = MemoryBudgets(self._clock.reading)
+        self._replicas.came_back(self._clock.now(), self.options.dead_s)
         self.lost = False
         self._on_back()
 

@@ -80,8 +80,9 @@ async def test_a_time_that_the_provider_names_is_kept_by_all() -> None:
     health, service = watched(ScriptedProvider(busy(20.0), chat_stream("a")))
     await fail(service)
     assert health.ready_in(now()) == 20.0
-    with pytest.raises(Unavailable):
+    with pytest.raises(NotYet) as waits:  # the line waits for it: nothing failed
         await service(chat_call())
+    assert waits.value.wait_s == 20.0
     await asyncio.sleep(20.0)
     await read(await service(chat_call(stream=True)))
 

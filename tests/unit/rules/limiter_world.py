@@ -67,16 +67,21 @@ class Client:
         tells: Literal["headers and words", "words", "nothing"] = "headers and words",
         mirror: Mirror | None = None,
         callers: int = 200,
+        shed: float = 0.0,
+        shed_wait_s: float | None = None,
     ) -> None:
+        """`shed`: the share of calls that the provider refuses at random, and `shed_wait_s` what it says then."""
         self.mirror = mirror or Mirror(world.now)
         self.account: Account = world.quota.account(key, "m")
         self.let_in: list[float] = []
         self.refused: list[float] = []
+        self.shed = 0
         self.tokens = 0
         self._world = world
         self._sizes = SIZES[work]
         self._stream = stream
         self._tells = tells
+        self._shed, self._shed_wait_s = shed, shed_wait_s
         self._reader = RateReader()
         self._line = deque(self._size() for _ in range(callers))
         self._woken_at = math.inf
@@ -106,6 +111,10 @@ class Client:
 
     def _arrives(self, size: Size, ticket: Ticket) -> None:
         world = self._world
+        if self._shed and world.random.random() < self._shed:
+            self.shed += 1
+            world.later(NET_S, lambda: self._is_shed(size, ticket))
+            return
         refusal = world.quota.admit(self.account, "m", size[0], world.now)
         headers = dict(self.account.headers(world.now)) if self._tells == "headers and words" else {}
         if refusal is not None:
@@ -132,6 +141,19 @@ class Client:
             self.mirror.answered(self._world.now, ticket, self._reader.read(headers))
         self.mirror.ended(self._world.now, ticket, size[1])
         self._line.append(self._size())
+        self._pump()
+
+    def _is_shed(self, size: Size, ticket: Ticket) -> None:
+        """As an engine does: such a call comes again a moment later, or when it was told to."""
+        world = self._world
+        headers = dict(self.account.headers(world.now)) if self._tells == "headers and words" else {}
+        rates = self._reader.read(headers) if headers else ()
+        self.mirror.refused(world.now, ticket, None, rates, self._shed_wait_s)
+        world.later(self._shed_wait_s or 0.25, lambda: self._comes_again(size))
+        self._pump()
+
+    def _comes_again(self, size: Size) -> None:
+        self._line.appendleft(size)
         self._pump()
 
     def _is_refused(self, size: Size, ticket: Ticket, refusal: Refusal, headers: dict[str, str]) -> None:

@@ -129,15 +129,15 @@ def test_a_straggler_that_fails_does_not_lengthen_the_rest() -> None:
 
 def test_a_time_that_the_provider_named_makes_it_rest_in_any_state() -> None:
     breaker = Breaker(OPTIONS)
-    breaker.told(0.0, 20.0)
+    breaker.told(0.0, 0.0, 20.0)
     assert (breaker.state, breaker.ready_in(5.0), breaker.enter(19.9)) == (State.CLOSED, 15.0, None)
     assert breaker.enter(20.0) == 0
     breaker = opened()
-    breaker.told(0.0, 20.0)
+    breaker.told(0.0, 0.0, 20.0)
     assert breaker.ready_in(1.0) == 19.0
-    breaker.told(1.0, 1.0)  # a shorter one does not end the longer
+    breaker.told(1.0, 1.0, 1.0)  # a shorter one does not end the longer
     assert breaker.ready_in(1.0) == 19.0
-    breaker.told(0.0, 86_400.0)
+    breaker.told(0.0, 0.0, 86_400.0)
     assert breaker.ready_in(0.0) == 300.0
 
 
@@ -206,7 +206,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 3.0, 10.0, 86_400.0]))
     def the_provider_names_a_time(self, seconds: float) -> None:
-        self.breaker.told(self.now, seconds)
+        self.breaker.told(self.now, self.now, seconds)
         self.told_until = max(self.told_until, self.now + min(seconds, 10.0))
         self.rests_until = max(self.rests_until, self.told_until)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from stanchion.rules.quota import Mirror
@@ -187,8 +189,33 @@ def test_a_guess_of_a_high_rate_is_kept_to_and_not_to_half_of_it() -> None:
     """At a guess one call follows the other; the distance between them is small then."""
     world = World(limits=Limits(rpm=60_000, tpm=MUCH))
     client = Client(world, tells="nothing", callers=3000)
-    client.account.requests.add(50_000, world.now)
-    world.run(30)
+    client.account.requests.add(58_000, world.now)
+    world.run(14)
     (guess,) = client.mirror.gauges
     assert guess.limit > 500
-    assert count(client.let_in, 20, 30) / 10 >= 0.9 * min(guess.limit, 1000)
+    assert count(client.let_in, 9, 14) / 5 >= 0.9 * min(guess.limit, 1000)
+
+
+@pytest.mark.parametrize("told_s", [None, 1.0], ids=["no wait", "told to wait"])
+@pytest.mark.parametrize("tells", ["nothing", "headers and words"])
+def test_a_provider_that_refuses_at_random_is_not_slowed_down(
+    tells: Literal["nothing", "headers and words"], told_s: float | None
+) -> None:
+    """Two of a hundred, at any rate: each comes again, and nobody waits for it."""
+    done: list[int] = []
+    for shed in (0.0, 0.02):
+        world = World(limits=Limits(rpm=600_000, tpm=MUCH))
+        client = Client(world, tells=tells, callers=400, shed=shed, shed_wait_s=told_s)
+        world.run(60)
+        done.append(len(client.let_in))
+    assert client.shed > 200
+    assert done[1] >= 0.9 * done[0]
+
+
+@pytest.mark.parametrize("told_s", [None, 1.0])
+def test_a_limit_is_found_beside_refusals_at_random(told_s: float | None) -> None:
+    world = World(limits=Limits(rpm=3000, tpm=MUCH))
+    client = Client(world, tells="nothing", shed=0.02, shed_wait_s=told_s)
+    world.run(420)
+    assert count(client.let_in, since=120) / (3000 * 5) >= 0.85
+    assert client.refused_per_1000(since=60) <= 15

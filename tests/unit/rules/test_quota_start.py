@@ -150,11 +150,24 @@ def test_words_without_figures_are_kept_as_a_wait() -> None:
     assert mirror.text(0.1).endswith("/3 a minute")
 
 
-def test_a_refusal_that_tells_nothing_makes_a_guess_that_grows_again() -> None:
-    mirror = Mirror(0.0, careful=False)
+def ten_a_second(mirror: Mirror) -> None:
     for call in range(100):
         mirror.answered(call / 10, mirror.take(call / 10, 1), ())
-    mirror.refused(10.0, mirror.take(10.0, 1), None, (), None)
+
+
+def test_a_refusal_among_many_answers_makes_no_guess_and_lets_nobody_wait() -> None:
+    mirror = Mirror(0.0, careful=False)
+    ten_a_second(mirror)
+    mirror.refused(10.0, mirror.take(10.0, 1), None, (), 30.0)
+    assert mirror.gauges == []
+    assert mirror.ready_in(10.0, 1) == 0.0
+
+
+def test_refusals_that_tell_nothing_make_a_guess_that_grows_again() -> None:
+    mirror = Mirror(0.0, careful=False)
+    ten_a_second(mirror)
+    for _ in range(4):
+        mirror.refused(10.0, mirror.take(10.0, 1), None, (), None)
     (guess,) = mirror.gauges
     assert guess.limit == pytest.approx(9.0, rel=0.02)  # nine tenths of ten a second
     for call in range(100):
@@ -165,15 +178,25 @@ def test_a_refusal_that_tells_nothing_makes_a_guess_that_grows_again() -> None:
 
 def test_refusals_that_come_in_a_bunch_make_the_guess_smaller_once() -> None:
     mirror = Mirror(0.0, careful=False)
-    for call in range(100):
-        mirror.answered(call / 10, mirror.take(call / 10, 1), ())
+    ten_a_second(mirror)
     tickets = [mirror.take(10.0, 1) for _ in range(20)]
     for ticket in tickets:
         mirror.refused(10.1, ticket, None, (), None)
     (guess,) = mirror.gauges
     assert guess.limit == pytest.approx(9.0, rel=0.05)
-    mirror.refused(10.3, mirror.take(10.2, 1), None, (), None)
-    assert guess.limit == pytest.approx(6.3, rel=0.05)  # and one sent later, so soon, more
+    for _ in range(3):
+        mirror.refused(10.3, mirror.take(10.2, 1), None, (), None)
+    assert guess.limit == pytest.approx(6.3, rel=0.05)  # and some sent later, so soon, more
+
+
+def test_headers_that_show_room_are_no_reason_to_wait_and_those_that_show_none_are() -> None:
+    for left, waits in ((900, False), (10, True)):
+        mirror = Mirror(0.0, careful=False)
+        ten_a_second(mirror)
+        rates = [Rate("requests", 1000, left, (1000 - left) * 0.06)]
+        known = mirror.refused(10.0, mirror.take(10.0, 1), None, rates, 5.0)
+        assert known is waits
+        assert (mirror.ready_in(10.0, 1) >= 5.0) is waits
 
 
 def test_retry_after_alone_is_kept() -> None:

@@ -45,7 +45,7 @@ class Shaky:
 
 
 class World:
-    def __init__(self, replicas: int = 2, **options: Any) -> None:
+    def __init__(self, replicas: int = 2, *, replicas_least: int = 1, **options: Any) -> None:
         self.clock = Clock()
         self.shaky = Shaky(self.clock)
         self.events = list[str]()
@@ -55,7 +55,7 @@ class World:
                 f"r{number}",
                 "g",
                 clock=self.clock,
-                options=LeasedBudgetsOptions(**options),
+                options=LeasedBudgetsOptions(replicas_least=replicas_least, **options),
                 on_lost=lambda: self.events.append("lost"),
                 on_back=lambda: self.events.append("back"),
             )
@@ -210,3 +210,54 @@ async def test_alone_again_a_replica_counts_those_that_still_beat() -> None:
     await asyncio.sleep(6.0)
     await world.replicas[0].check()
     assert world.replicas[0].replicas == 1
+
+
+@virtual_time
+async def test_in_its_first_second_with_the_store_a_replica_does_not_take_itself_for_the_only_one() -> None:
+    world = World(replicas=2, replicas_least=0)
+    a, b = world.replicas
+    await a.check()  # before the other has beaten
+    await b.check()
+    world.shaky.lost = True
+    assert await given(a, "a", hold(10))
+    assert not await given(a, "a2", hold(1))
+    assert await given(b, "b", hold(10))
+    assert not await given(b, "b2", hold(1))
+
+
+@virtual_time
+async def test_after_a_beat_the_number_of_the_living_is_believed() -> None:
+    world = World(replicas=2, replicas_least=0)
+    await world.check()
+    await asyncio.sleep(1.0)
+    await world.check()
+    assert [each.replicas for each in world.replicas] == [2, 2]
+
+
+@virtual_time
+async def test_how_many_share_the_budgets_can_be_told_and_fewer_are_not_believed() -> None:
+    world = World(replicas=1, replicas_least=4)
+    (it,) = world.replicas
+    for _ in range(3):
+        await it.check()
+        await asyncio.sleep(1.0)
+    world.shaky.lost = True
+    assert await given(it, "a", hold(25))
+    assert not await given(it, "a2", hold(1))
+
+
+@virtual_time
+async def test_when_the_store_is_back_and_the_others_have_not_beaten_yet_they_still_count() -> None:
+    world = World(replicas=2)
+    await world.check()
+    a, _ = world.replicas
+    assert a.replicas == 2
+    world.shaky.lost = True
+    await a.check()
+    await asyncio.sleep(10.0)  # all beats are forgotten there
+    world.shaky.lost = False
+    await a.check()
+    assert a.replicas == 2
+    await asyncio.sleep(5.0)
+    await a.check()
+    assert a.replicas == 1, "five seconds later who did not beat is gone"

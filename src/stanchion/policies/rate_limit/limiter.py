@@ -205,8 +205,8 @@ class RateLimit:
             if self._learn:
                 words = read_refusal(error.said)
                 rates = read_rates(error.headers, now=datetime.now(UTC))
-                mirror.refused(now, ticket, words, rates, error.retry_after_s)
-                understood = (words is not None and not words.too_large) or bool(rates)
+                known = mirror.refused(now, ticket, words, rates, error.retry_after_s)
+                understood = known and (words is None or not words.too_large)
             else:
                 mirror.unsent(ticket)
         else:
