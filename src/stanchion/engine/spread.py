@@ -2,8 +2,7 @@
 
 N workers take jobs and ask the engine, which holds the quota, retries at once what may be retried and chooses keys.
 What comes back as a failure that may pass goes back in line with the time it may be tried again, and holds no
-place meanwhile.  N grows while all workers are busy, no call waits for its turn in the engine, and the last growth
-brought more answers a second; it stops where calls wait: more of them would only wait, too.
+place meanwhile.  N grows as `rules/width.py` says, and who is free begins together with others (`waves.py`).
 
 A call that nobody could be asked for (every endpoint rests) is not the call's failure: everybody pauses until the
 engine says it is worth asking again, and the call has not been tried.  It gives up where nothing at all was answered
